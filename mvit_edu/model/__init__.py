@@ -1,0 +1,1 @@
+"""Part I of the book: the model. Imports torch and einops only."""
