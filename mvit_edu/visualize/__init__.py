@@ -1,0 +1,20 @@
+"""Pictures for the chapters: film strips, token grids, pooling windows, stage tables drawn to scale."""
+
+from mvit_edu.visualize.grids import draw_grid, draw_window
+from mvit_edu.visualize.stages import cost_bars, stage_pyramid
+from mvit_edu.visualize.style import COLORS, STAGE_COLORS, set_style, stage_color
+from mvit_edu.visualize.video import encode_mp4, film_strip, show_video
+
+__all__ = [
+    "COLORS",
+    "STAGE_COLORS",
+    "cost_bars",
+    "draw_grid",
+    "draw_window",
+    "encode_mp4",
+    "film_strip",
+    "set_style",
+    "show_video",
+    "stage_color",
+    "stage_pyramid",
+]

@@ -1,0 +1,182 @@
+"""The command line, called as a function and once as a program."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import mvit_edu
+from mvit_edu.cli import class_names, main, stride_of
+from mvit_edu.data import example_clip, load_clip
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Tiny weights with 7 classes, as our own state dict."""
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "tiny.pth"
+    torch.save(mvit_edu.create_model("mvit_tiny", num_classes=7).state_dict(), path)
+    return path
+
+
+def run(capsys, *args) -> tuple[int, str, str]:
+    try:
+        code = main([str(arg) for arg in args])
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_models(capsys):
+    code, out, err = run(capsys, "models")
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()] == mvit_edu.list_models()
+    assert "36.61 M parameters    70.60 G multiply-adds" in out
+
+
+def test_table(capsys):
+    code, out, _ = run(capsys, "table", "mvit_b_16x4")
+    assert code == 0 and out == f"{mvit_edu.stage_table(mvit_edu.get_config('mvit_b_16x4'))}\n"
+    assert "36,610,672" in out
+
+
+def test_table_with_changes(capsys):
+    changes = ["pool=max", "pool_kernel=s+1", "num_classes=10", "depths=(1, 1)", "kv_stride=None"]
+    code, out, _ = run(
+        capsys, "table", "mvit_tiny", *[arg for change in changes for arg in ("--set", change)]
+    )
+    config = mvit_edu.create_model(
+        "mvit_tiny", pool="max", pool_kernel="s+1", num_classes=10, depths=(1, 1), kv_stride=None
+    ).config
+    assert code == 0 and out == f"{mvit_edu.stage_table(config)}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["table", "mvit_xxl"], "mvit_b_16x4"),
+        (["table", "mvit_tiny", "--set", "pool"], "FIELD=VALUE"),
+        (["table", "mvit_tiny", "--set", "colour=red"], "no field 'colour'; use one of frames"),
+        (["table", "mvit_tiny", "--set", "pool=median"], "pool is 'median'; use one of conv, max, avg"),
+        (["predict", "x.mp4", "--top", "0"], "'0' is not a whole number above 0"),
+        (["convert", "a", "b", "--to", "caffe"], "'caffe'"),
+        (["frobnicate"], "frobnicate"),
+        ([], "COMMAND"),
+    ],
+)
+def test_usage_errors(capsys, args, message):
+    code, out, err = run(capsys, *args)
+    assert (code, out) == (2, "")
+    assert message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["predict", "missing.mp4"], "missing.mp4: there is no such file"),
+        (["predict", __file__, "--model", "mvit_tiny"], "cannot be read as a video"),
+        (
+            ["predict", example_clip(), "--model", "mvit_tiny", "--weights", "missing.pth"],
+            "missing.pth does not exist",
+        ),
+        (["predict", example_clip(), "--model", "mvit_b_16_in1k"], "mvit_b_16_in1k is a model for images"),
+        (["convert", "missing.pth", "out.pth", "--to", "native"], "missing.pth does not exist"),
+    ],
+)
+def test_failures(capsys, args, message):
+    code, out, err = run(capsys, *args)
+    assert code == 1
+    assert message in err and err.startswith("mvit-edu: error: ") and err.count("\n") == 1
+
+
+def test_predict_without_weights_says_so_first(capsys):
+    code, out, _ = run(capsys, "predict", example_clip(), "--model", "mvit_tiny")
+    lines = out.splitlines()
+    assert code == 0
+    assert "untrained" in lines[0] and "mean nothing" in lines[0]
+    assert lines[1] == "coffee.mp4: frames 39 to 67 of 108 in steps of 4, center crop of 32x32"
+    assert len(lines) == 2 + 5
+
+
+def test_predict_with_weights(capsys, weights):
+    args = (
+        "predict",
+        example_clip(),
+        "--model",
+        "mvit_tiny",
+        "--weights",
+        weights,
+        "--top",
+        "3",
+        "--stride",
+        "2",
+    )
+    code, out, _ = run(capsys, *args)
+    assert code == 0 and "untrained" not in out and "loaded" in out.splitlines()[0]
+
+    model = mvit_edu.create_model("mvit_tiny", num_classes=7).eval()
+    mvit_edu.load_weights(model, weights)
+    with torch.inference_mode():
+        scores = model(load_clip(example_clip(), frames=8, stride=2, size=32)).softmax(-1)[0]
+    expected = [f"{scores[i]:7.2%}  class {i}" for i in scores.argsort(descending=True)[:3]]
+    assert out.splitlines()[2:] == expected
+
+
+def test_weights_of_another_model(capsys, weights):
+    code, _, err = run(capsys, "predict", example_clip(), "--model", "vit_tiny", "--weights", weights)
+    assert code == 1 and "do not fit the model" in err
+
+
+@pytest.mark.parametrize("dialect", ["slowfast", "pytorchvideo", "torchvision", "native"])
+def test_convert_there_and_back(capsys, tmp_path, weights, dialect):
+    there, back = tmp_path / "there.pth", tmp_path / "back.pth"
+    code, out, _ = run(capsys, "convert", weights, there, "--to", dialect)
+    assert code == 0 and f"tensors under the names of {dialect}" in out
+    stored = torch.load(there, weights_only=True)
+    wrapped = dialect in ("slowfast", "pytorchvideo")
+    assert ("model_state" in stored) is wrapped
+    names = (stored["model_state"] if wrapped else stored).keys()
+    assert ("conv_proj.weight" in names) is (dialect == "torchvision")
+    assert run(capsys, "convert", there, back, "--to", "native")[0] == 0
+    original, returned = torch.load(weights, weights_only=True), torch.load(back, weights_only=True)
+    assert original.keys() == returned.keys()
+    assert all(torch.equal(original[name], returned[name]) for name in original)
+
+
+def test_convert_writes_over_nothing_unless_told(capsys, tmp_path, weights):
+    output = tmp_path / "out.pth"
+    output.write_text("precious")
+    code, _, err = run(capsys, "convert", weights, output, "--to", "native")
+    assert code == 1 and "--force" in err and output.read_text() == "precious"
+    assert run(capsys, "convert", weights, output, "--to", "native", "--force")[0] == 0
+    assert "head.weight" in torch.load(output, weights_only=True)
+
+
+def test_convert_of_something_else(capsys, tmp_path):
+    path = tmp_path / "linear.pth"
+    torch.save(torch.nn.Linear(2, 2).state_dict(), path)
+    code, _, err = run(capsys, "convert", path, tmp_path / "out.pth", "--to", "native")
+    assert code == 1 and "holds no MViT of the first version" in err
+
+
+def test_class_names_and_strides():
+    names = class_names(400)
+    assert len(names) == 400 and names[0] == "abseiling" and names == sorted(names, key=str.lower)
+    assert class_names(3) == ["class 0", "class 1", "class 2"]
+    strides = {
+        name: stride_of(name) for name in ("mvit_b_16x4", "mvit_b_24_32x3_slowfast", "vit_b_8x8", "mvit_tiny")
+    }
+    assert list(strides.values()) == [4, 3, 8, 4]
+
+
+def test_as_a_program():
+    command = [sys.executable, "-m", "mvit_edu", "table", "mvit_tiny"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{mvit_edu.stage_table(mvit_edu.get_config('mvit_tiny'))}\n" and done.stderr == ""
