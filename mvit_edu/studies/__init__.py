@@ -1,0 +1,1 @@
+"""The paper's numbers against ours: its tables as data (`paper`), a status for every number (`claims`)."""
