@@ -64,9 +64,7 @@ def build_parser() -> Parser:
 
     predict = commands.add_parser("predict", help="name what happens in a video, from one clip of it")
     predict.add_argument("video", help="a video file")
-    predict.add_argument(
-        "--model", dest="preset", default="mvit_b_16x4", help="mvit_b_16x4 unless told", **preset
-    )
+    predict.add_argument("--model", dest="preset", default="mvit_b_16x4", help="mvit_b_16x4 unless told", **preset)
     predict.add_argument("--weights", metavar="FILE", help="a checkpoint of any public library, or its name")
     predict.add_argument("--top", type=positive, default=5, metavar="K", help="how many classes to print (5)")
     predict.add_argument("--stride", type=positive, metavar="N", help="step between frames (by the preset)")
@@ -177,9 +175,7 @@ def run_convert(args: argparse.Namespace) -> None:
     image = any(value.ndim == 4 for value in raw.values())  # an image model's stem has no axis of time
     native = to_native(raw)
     if "patch_embed.proj.weight" not in native or any("rel_pos" in name for name in native):
-        raise ValueError(
-            f"{args.input} holds no MViT of the first version, which is all that can be converted."
-        )
+        raise ValueError(f"{args.input} holds no MViT of the first version, which is all that can be converted.")
     state = from_native(native, args.to, image=image)
     torch.save({"model_state": state} if args.to in WRAPPED else state, args.output)
     print(f"{args.output}: {len(state)} tensors under the names of {args.to}")

@@ -49,9 +49,7 @@ def test_table(capsys):
 
 def test_table_with_changes(capsys):
     changes = ["pool=max", "pool_kernel=s+1", "num_classes=10", "depths=(1, 1)", "kv_stride=None"]
-    code, out, _ = run(
-        capsys, "table", "mvit_tiny", *[arg for change in changes for arg in ("--set", change)]
-    )
+    code, out, _ = run(capsys, "table", "mvit_tiny", *[arg for change in changes for arg in ("--set", change)])
     config = mvit_edu.create_model(
         "mvit_tiny", pool="max", pool_kernel="s+1", num_classes=10, depths=(1, 1), kv_stride=None
     ).config
@@ -170,9 +168,7 @@ def test_class_names_and_strides():
     names = class_names(400)
     assert len(names) == 400 and names[0] == "abseiling" and names == sorted(names, key=str.lower)
     assert class_names(3) == ["class 0", "class 1", "class 2"]
-    strides = {
-        name: stride_of(name) for name in ("mvit_b_16x4", "mvit_b_24_32x3_slowfast", "vit_b_8x8", "mvit_tiny")
-    }
+    strides = {name: stride_of(name) for name in ("mvit_b_16x4", "mvit_b_24_32x3_slowfast", "vit_b_8x8", "mvit_tiny")}
     assert list(strides.values()) == [4, 3, 8, 4]
 
 

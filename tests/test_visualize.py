@@ -24,10 +24,7 @@ from mvit_edu.visualize import (
     stage_pyramid,
 )
 
-TABLES = {
-    name: mvit_edu.stage_table(mvit_edu.get_config(name))
-    for name in ("mvit_b_16x4", "vit_b_8x8", "mvit_tiny")
-}
+TABLES = {name: mvit_edu.stage_table(mvit_edu.get_config(name)) for name in ("mvit_b_16x4", "vit_b_8x8", "mvit_tiny")}
 
 
 @pytest.fixture(autouse=True)

@@ -75,10 +75,7 @@ def section(table: PaperTable) -> str:
     ]
     if not found:
         head = [column.title for column in table.columns]
-        body = [
-            "<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row.values) + "</tr>"
-            for row in table.rows
-        ]
+        body = ["<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row.values) + "</tr>" for row in table.rows]
         return "\n".join([*lines, *fold("No numbers", head, body), ""])
     counts = ", ".join(f"{kind} {number}" for kind, number in summary(found).items() if number)
     body = [claim_row(claim, table) for claim in found]

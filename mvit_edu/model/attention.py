@@ -12,7 +12,7 @@ RESIDUAL_POOLING = ("none", "patches", "all")
 
 
 class MultiHeadPoolingAttention(nn.Module):
-    """Attention whose queries, keys and values are pooled first (Equations 1-3, Figure 3). Chapter 3.
+    """Attention whose queries, keys and values are pooled first (Section 3.1). Chapter 3.
 
     Args:
         dim: channels in and out.
@@ -45,9 +45,7 @@ class MultiHeadPoolingAttention(nn.Module):
         if dim % heads:
             raise ValueError(f"{dim} channels do not split into {heads} heads; choose heads that divide dim")
         if residual_pooling not in RESIDUAL_POOLING:
-            raise ValueError(
-                f"residual_pooling is {residual_pooling!r}; use one of {', '.join(RESIDUAL_POOLING)}"
-            )
+            raise ValueError(f"residual_pooling is {residual_pooling!r}; use one of {', '.join(RESIDUAL_POOLING)}")
         self.heads, self.residual_pooling, self.cls_token, self.sdpa = (
             heads,
             residual_pooling,
@@ -67,9 +65,7 @@ class MultiHeadPoolingAttention(nn.Module):
         """Project and pool: q (B, N_q, dim), k and v (B, N_kv, dim), and the grid of q."""
         weights = self.qkv.weight.chunk(3)  # three (dim, dim)
         biases = (None, None, None) if self.qkv.bias is None else self.qkv.bias.chunk(3)
-        q, k, v = (
-            F.linear(x, w, b) for w, b in zip(weights, biases, strict=True)
-        )  # (B, N, dim) each, contiguous
+        q, k, v = (F.linear(x, w, b) for w, b in zip(weights, biases, strict=True))  # (B, N, dim) each, contiguous
         thw_q = thw
         if self.pool_q is not None:
             q, thw_q = self.pool_q(q, thw)  # (B, N_q, dim)

@@ -97,9 +97,7 @@ class MultiscaleBlock(nn.Module):
         )
         self.pool_skip = None
         if max(q_stride) > 1:
-            self.pool_skip = TokenPool(
-                dim, skip_kernel(q_kernel, q_stride), q_stride, "max", cls_token=cls_token
-            )
+            self.pool_skip = TokenPool(dim, skip_kernel(q_kernel, q_stride), q_stride, "max", cls_token=cls_token)
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.mlp = MLP(dim, int(mlp_ratio * dim), dim_out)
         self.proj = nn.Linear(dim, dim_out) if dim != dim_out and skip != "none" else None

@@ -83,9 +83,7 @@ def read_checkpoint(source: str | Path) -> Mapping:
             f"{path} cannot be read as weights ({first}); it is damaged or holds more than tensors and plain values"
         ) from error
     if not isinstance(state, Mapping):
-        raise CheckpointError(
-            f"{path} holds a {type(state).__name__}, not named tensors; save model.state_dict()"
-        )
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not named tensors; save model.state_dict()")
     return state
 
 
@@ -142,9 +140,7 @@ def resize_positions(state: State, own: State, thw: Size3, thw_old: Size3 | None
         rows, kind = state[name].shape[1], name.split(".")[1]
         places = rows - (kind == "joint" and "cls_token" in state)
         old = (
-            {"spatial": (1, *thw_old[1:]), "temporal": (thw_old[0], 1, 1), "joint": thw_old}[kind]
-            if thw_old
-            else None
+            {"spatial": (1, *thw_old[1:]), "temporal": (thw_old[0], 1, 1), "joint": thw_old}[kind] if thw_old else None
         )
         if old is None and kind == "temporal":
             old = (rows, 1, 1)
@@ -183,9 +179,7 @@ def explain(state: State, own: State, missing: tuple, unexpected: tuple, wrong: 
 
 def likely_cause(state: State, own: State, missing: tuple, wrong: list[str]) -> str:
     """Why weights do not fit, and what to do about it."""
-    depths = [
-        len({name.split(".")[1] for name in names if name.startswith("blocks.")}) for names in (state, own)
-    ]
+    depths = [len({name.split(".")[1] for name in names if name.startswith("blocks.")}) for names in (state, own)]
     if any("rel_pos" in name for name in state):
         return "They are an MViTv2's (rel_pos); this package holds MViT v1 only."
     if not any(name.startswith("blocks.") for name in state):

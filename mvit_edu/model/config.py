@@ -73,9 +73,7 @@ class BlockSpec:
         """Learned numbers of the block."""
         head_dim = self.dim // self.heads
         kernels = [kernel for kernel in (self.q_kernel, self.kv_kernel, self.kv_kernel) if kernel]
-        pools = (
-            sum(head_dim * prod(kernel) + 2 * head_dim for kernel in kernels) if self.pool == "conv" else 0
-        )
+        pools = sum(head_dim * prod(kernel) + 2 * head_dim for kernel in kernels) if self.pool == "conv" else 0
         qkv = 3 * self.dim * (self.dim + self.qkv_bias)
         proj = self.dim * (self.dim + 1)
         mlp = self.hidden * (self.dim + 1) + self.dim_out * (self.hidden + 1)
@@ -212,17 +210,13 @@ class MViTConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; use one of {', '.join(allowed)}")
         if isinstance(self.pool_kernel, str) and self.pool_kernel not in KERNEL_RULES:
             rules = ", ".join(KERNEL_RULES)
-            raise ValueError(
-                f"pool_kernel is {self.pool_kernel!r}; use (time, height, width) or one of {rules}"
-            )
+            raise ValueError(f"pool_kernel is {self.pool_kernel!r}; use (time, height, width) or one of {rules}")
         for name in ("cube_kernel", "cube_stride", "cube_padding", "pool_kernel", "q_stride", "kv_stride"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str) and len(value) != 3:
                 raise ValueError(f"{name} is {value}; give three numbers: (time, height, width)")
         if self.dim % self.heads:
-            raise ValueError(
-                f"{self.dim} channels do not split into {self.heads} heads; choose heads that divide dim"
-            )
+            raise ValueError(f"{self.dim} channels do not split into {self.heads} heads; choose heads that divide dim")
         if not self.depths or min(self.depths) < 1:
             raise ValueError(f"depths is {self.depths}; give at least one block for each stage")
         for name in ("drop_path", "dropout"):

@@ -114,9 +114,7 @@ def unwrap(state: Mapping) -> State:
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         found = ", ".join(map(repr, list(state)[:5])) or "nothing"
-        raise CheckpointError(
-            f"there are no named tensors here, only {found}; give a state dict or a file with one"
-        )
+        raise CheckpointError(f"there are no named tensors here, only {found}; give a state dict or a file with one")
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}

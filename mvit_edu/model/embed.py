@@ -31,7 +31,7 @@ class CubeEmbed(nn.Module):
 
 
 class PositionEmbedding(nn.Module):
-    """Learned positions, added to the tokens (Section 3.2.1 and Table 11). Chapter 6.
+    """Learned positions, added to the tokens (Section 3.2 and Table 11). Chapter 6.
 
     Args:
         kind: "none"; "space", one vector for each place of a frame; "joint", one for each place and time; "separate",

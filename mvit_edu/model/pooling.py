@@ -21,7 +21,7 @@ def default_padding(kernel: Size3, stride: Size3) -> Size3:
 
 
 def pooled_size(thw: Size3, kernel: Size3, stride: Size3, padding: Size3 | None = None) -> Size3:
-    """The size formula of Equation 2: floor((n + 2p - k) / s) + 1 along time, height and width. Chapter 2.
+    """The size formula of Section 3.1: floor((n + 2p - k) / s) + 1 along time, height and width. Chapter 2.
 
     Args:
         thw: tokens along time, height and width.
@@ -45,8 +45,8 @@ def depthwise_conv3d(volume: Tensor, weight: Tensor, stride: Size3, padding: Siz
     """A depthwise 3-D convolution of a channels-last volume, by the fastest exact route for the device. Chapter 2.
 
     On a CPU the convolution is a sum of 2-D ones, one for each step of the kernel in time: 2-D depthwise
-    convolutions read channels-last frames in place, forward and backward, and are 3 to 5 times faster here than
-    ``conv3d`` on a copy. On CUDA the native depthwise kernel wants a contiguous (N, C, T, H, W).
+    convolutions read channels-last frames in place, forward and backward, and a training step takes a half to a
+    fifth of the time of ``conv3d`` on a copy. On CUDA the native depthwise kernel wants a contiguous copy.
 
     Args:
         volume: (B, T, H, W, C).
@@ -61,16 +61,16 @@ def depthwise_conv3d(volume: Tensor, weight: Tensor, stride: Size3, padding: Siz
         x = F.conv3d(x.contiguous() if volume.is_cuda else x, weight, None, stride, padding, groups=channels)
         return x.permute(0, 2, 3, 4, 1)  # (B, T', H', W', C)
     frames = volume.flatten(0, 1).permute(0, 3, 1, 2)  # (B*T, C, H, W)
+    pad = padding[1:]
+    if min(frames.shape[2:]) < max(weight.shape[3:]):  # a CPU has no fast backward for a window over the edge
+        frames, pad = F.pad(frames, (pad[1], pad[1], pad[0], pad[0])), 0
     steps, pooled = volume.shape[1], None
-    for tap in sorted(
-        range(k_t), key=lambda tap: abs(tap - padding[0])
-    ):  # the centre first: it reaches every frame
-        shift = tap - padding[0]
+    shifts = sorted((tap - padding[0] for tap in range(k_t)), key=abs)  # 0 first: it reaches every frame
+    for shift in shifts:
         if abs(shift) >= steps:
             continue
-        y = F.conv2d(
-            frames, weight[:, :, tap], None, stride[1:], padding[1:], groups=channels
-        )  # (B*T, C, H', W')
+        tap = weight[:, :, shift + padding[0]]  # (C, 1, kH, kW)
+        y = F.conv2d(frames, tap, None, stride[1:], pad, groups=channels)  # (B*T, C, H', W')
         y = y.permute(0, 2, 3, 1).unflatten(0, (-1, steps))  # (B, T, H', W', C)
         if pooled is None:
             pooled = y
@@ -145,9 +145,7 @@ class TokenPool(nn.Module):
         heads = x.shape[-1] // self.dim
         start = int(self.cls_token)
         volume = x[:, start:].unflatten(1, thw)  # (B, T, H, W, heads*dim)
-        weight = (
-            None if self.conv is None else self.conv.weight.repeat(heads, 1, 1, 1, 1)
-        )  # (heads*dim, 1, k, k, k)
+        weight = None if self.conv is None else self.conv.weight.repeat(heads, 1, 1, 1, 1)  # (heads*dim, 1, k, k, k)
         volume = pool_volume(volume, self.mode, self.kernel, self.stride, self.padding, weight)
         thw = tuple(volume.shape[1:4])
         pooled = volume.flatten(1, 3)  # (B, T'*H'*W', heads*dim)
@@ -158,6 +156,4 @@ class TokenPool(nn.Module):
         return pooled, thw
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.mode}, dim={self.dim}, kernel={self.kernel}, stride={self.stride}, padding={self.padding}"
-        )
+        return f"{self.mode}, dim={self.dim}, kernel={self.kernel}, stride={self.stride}, padding={self.padding}"

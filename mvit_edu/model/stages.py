@@ -130,9 +130,7 @@ class StageTable:
             tokens = stage.blocks[0].tokens_q
             row = (name, depth, stage.heads, stage.dim, stage.thw, tokens, stage.params, stage.macs)
             lines.append(self._line(*row))
-        lines.append(
-            self._line("head", f"{config.num_classes} classes", "", head.dim, None, 1, head.params, head.macs)
-        )
+        lines.append(self._line("head", f"{config.num_classes} classes", "", head.dim, None, 1, head.params, head.macs))
         lines.append(("all", "", "", "", "", "", f"{self.params:,}", f"{self.macs / 1e9:.2f}", "100.0%"))
         return lines
 
@@ -171,8 +169,7 @@ class StageTable:
         style = "text-align:right;white-space:nowrap"
         cells = "".join(f'<th style="{style}">{html.escape(c)}</th>' for c in head)
         rows = "".join(
-            "<tr>" + "".join(f'<td style="{style}">{html.escape(c)}</td>' for c in line) + "</tr>"
-            for line in body
+            "<tr>" + "".join(f'<td style="{style}">{html.escape(c)}</td>' for c in line) + "</tr>" for line in body
         )
         return f'<div style="overflow-x:auto"><table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>'
 

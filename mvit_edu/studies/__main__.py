@@ -25,10 +25,7 @@ def main(argv: list[str] | None = None) -> None:
             now = status(claim)
             printed = f"paper {claim.printed} {claim.unit}".strip()
             ours = f"ours {now.shown or '-'}"
-            print(
-                "  "
-                + " | ".join([claim.label, claim.column, printed, ours, f"{now.kind} {now.text}".strip()])
-            )
+            print("  " + " | ".join([claim.label, claim.column, printed, ours, f"{now.kind} {now.text}".strip()]))
             if claim.reading and claim.how == "counted":
                 print(f"      {claim.reading}")
 

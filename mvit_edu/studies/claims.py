@@ -186,9 +186,7 @@ def count(claim: Claim, reading: Reading | None = None) -> float | int | str:
     quantity = claim.column.removesuffix("_change")
     if reading is None or quantity not in COUNTS:
         where = f"Table {claim.table}, row {claim.row!r}, column {claim.column!r}"
-        raise ValueError(
-            f"{where} is marked as counted but has no config or rule; add it to READINGS or COUNTS."
-        )
+        raise ValueError(f"{where} is marked as counted but has no config or rule; add it to READINGS or COUNTS.")
     value = COUNTS[quantity](table_of(reading.config), claim.row)
     return value - COUNTS[quantity](table_of(claim.baseline.config), claim.row) if claim.baseline else value
 

@@ -118,18 +118,12 @@ READINGS: dict[str, dict[str, Reading]] = {
     },
     "11": {position: B_MAX.change(position=position) for position in ("none", "space", "joint", "separate")},
     "12": {
-        "8x8_c144": B_MAX.change(
-            frames=8, cube_kernel=(1, 4, 4), cube_stride=(1, 4, 4), cube_padding=(0, 0, 0)
-        ),
-        "8x8_c177": B_MAX.change(
-            frames=8, cube_kernel=(1, 7, 7), cube_stride=(1, 4, 4), cube_padding=(0, 3, 3)
-        ),
+        "8x8_c144": B_MAX.change(frames=8, cube_kernel=(1, 4, 4), cube_stride=(1, 4, 4), cube_padding=(0, 0, 0)),
+        "8x8_c177": B_MAX.change(frames=8, cube_kernel=(1, 7, 7), cube_stride=(1, 4, 4), cube_padding=(0, 3, 3)),
         "8x8_c377": B_MAX.change(frames=8, cube_stride=(1, 4, 4), cube_padding=(1, 3, 3)),
         "16x4_c377": B_MAX,
         "32x2_c377": B_MAX.change(frames=32, cube_stride=(4, 4, 4), cube_padding=(1, 3, 3)),
-        "32x2_c777": B_MAX.change(
-            frames=32, cube_kernel=(7, 7, 7), cube_stride=(4, 4, 4), cube_padding=(3, 3, 3)
-        ),
+        "32x2_c777": B_MAX.change(frames=32, cube_kernel=(7, 7, 7), cube_stride=(4, 4, 4), cube_padding=(3, 3, 3)),
     },
     "13": {
         variant: B_MAX.change(depths=depths, kv_stride=(2, 4, 4))

@@ -41,12 +41,8 @@ def draw_grid(
     thin = 1.2 if max(rows, columns) <= 16 else 0.6
     for lines, line_width in (("black", thin + 1), (color, thin)):  # a dark rim keeps the lines visible
         alpha = 0.35 if lines == "black" else 0.9
-        ax.hlines(
-            np.arange(rows + 1) * patch_h, 0, columns * patch_w, lines, linewidth=line_width, alpha=alpha
-        )
-        ax.vlines(
-            np.arange(columns + 1) * patch_w, 0, rows * patch_h, lines, linewidth=line_width, alpha=alpha
-        )
+        ax.hlines(np.arange(rows + 1) * patch_h, 0, columns * patch_w, lines, linewidth=line_width, alpha=alpha)
+        ax.vlines(np.arange(columns + 1) * patch_w, 0, rows * patch_h, lines, linewidth=line_width, alpha=alpha)
     for row, column in highlight:
         corner = (column * patch_w, row * patch_h)
         ax.add_patch(Rectangle(corner, patch_w, patch_h, fill=False, edgecolor=ORANGE, linewidth=3, zorder=3))
@@ -98,21 +94,15 @@ def draw_window(
         ax.imshow(image, extent=(0, columns, rows, 0), cmap="gray", alpha=0.75, zorder=0)
     for number, (row, column) in enumerate(outputs):
         if not (0 <= row < pooled[0] and 0 <= column < pooled[1]):
-            raise ValueError(
-                f"There is no output ({row}, {column}) in a pooled grid of {pooled[0]}x{pooled[1]}."
-            )
+            raise ValueError(f"There is no output ({row}, {column}) in a pooled grid of {pooled[0]}x{pooled[1]}.")
         color = COLORS[number % len(COLORS)]
         x, y = column * stride[1] - pad_x, row * stride[0] - pad_y
         rim = 0.06 * (number % 3)  # windows that overlap stay visible
         frame = (kernel[1] - 2 * rim, kernel[0] - 2 * rim)
         if image is None:
             ax.add_patch(Rectangle((x + rim, y + rim), *frame, facecolor=color, alpha=0.18, zorder=2))
-        ax.add_patch(
-            Rectangle((x + rim, y + rim), *frame, fill=False, edgecolor=color, linewidth=3, zorder=3)
-        )
+        ax.add_patch(Rectangle((x + rim, y + rim), *frame, fill=False, edgecolor=color, linewidth=3, zorder=3))
         ax.plot(x + kernel[1] / 2, y + kernel[0] / 2, "o", color=color, markersize=7, zorder=4)
-    ax.set(
-        xlim=(-pad_x - 0.1, columns + pad_x + 0.1), ylim=(rows + pad_y + 0.1, -pad_y - 0.1), aspect="equal"
-    )
+    ax.set(xlim=(-pad_x - 0.1, columns + pad_x + 0.1), ylim=(rows + pad_y + 0.1, -pad_y - 0.1), aspect="equal")
     ax.axis("off")
     return pooled

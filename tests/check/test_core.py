@@ -32,9 +32,7 @@ SCORES = Exercise(
     reference=scaled_scores,
     cases=cases,
     mistakes=(
-        Mistake(
-            "Divide by the square root of d, not by d.", lambda q, k: q @ k.transpose(1, 2) / q.shape[-1]
-        ),
+        Mistake("Divide by the square root of d, not by d.", lambda q, k: q @ k.transpose(1, 2) / q.shape[-1]),
         Mistake("The scale is missing.", lambda q, k: q @ k.transpose(1, 2)),
     ),
 )
@@ -42,9 +40,7 @@ SCORES = Exercise(
 
 def exercise_of(expected, got, **options):
     """The report on a function that returns `got` where `expected` is wanted."""
-    return Exercise("9.2", reference=lambda: expected, cases=lambda draw: [Case("only")], **options)(
-        lambda: got
-    )
+    return Exercise("9.2", reference=lambda: expected, cases=lambda draw: [Case("only")], **options)(lambda: got)
 
 
 def flat(report) -> str:

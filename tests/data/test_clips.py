@@ -89,9 +89,7 @@ def test_other_containers(tmp_path, name, codec, options):
 
 
 def test_frames_at_uneven_times(tmp_path):
-    path = write_video(
-        tmp_path / "uneven.mp4", count=20, times=[index * 2 + (index > 9) * 7 for index in range(20)]
-    )
+    path = write_video(tmp_path / "uneven.mp4", count=20, times=[index * 2 + (index > 9) * 7 for index in range(20)])
     assert [index_in(frame) for frame in read_frames(path, range(20))] == list(range(20))
 
 

@@ -11,9 +11,7 @@ THW = (2, 6, 6)
 
 def make(**kwargs):
     torch.manual_seed(0)
-    defaults = dict(
-        dim=24, heads=3, q_kernel=(3, 3, 3), q_stride=(1, 2, 2), kv_kernel=(3, 3, 3), kv_stride=(1, 3, 3)
-    )
+    defaults = dict(dim=24, heads=3, q_kernel=(3, 3, 3), q_stride=(1, 2, 2), kv_kernel=(3, 3, 3), kv_stride=(1, 3, 3))
     return MultiHeadPoolingAttention(**(defaults | kwargs)).double()
 
 

@@ -37,9 +37,7 @@ def test_skip_pooling_is_a_max_over_the_raw_input(cls_token):
         torch.nn.init.zeros_(part.bias)
     out, thw = module(x, (2, 4, 4))  # both branches are silent: what is left is the skip
     volume = x[:, int(cls_token) :].unflatten(1, (2, 4, 4)).movedim(-1, 1)
-    expected = (
-        torch.nn.functional.max_pool3d(volume, (1, 3, 3), (1, 2, 2), (0, 1, 1)).flatten(2).transpose(1, 2)
-    )
+    expected = torch.nn.functional.max_pool3d(volume, (1, 3, 3), (1, 2, 2), (0, 1, 1)).flatten(2).transpose(1, 2)
     assert thw == (2, 2, 2)
     torch.testing.assert_close(out[:, int(cls_token) :], expected)
     if cls_token:
@@ -82,9 +80,7 @@ def test_drop_path_drops_whole_samples_as_torchvision_does():
 
 @pytest.mark.parametrize("pool", ["conv", "max"])
 def test_input_is_not_changed(pool):
-    module = block(
-        q_kernel=(1, 3, 3), q_stride=(1, 2, 2), kv_kernel=(1, 3, 3), kv_stride=(1, 2, 2), pool=pool
-    )
+    module = block(q_kernel=(1, 3, 3), q_stride=(1, 2, 2), kv_kernel=(1, 3, 3), kv_stride=(1, 2, 2), pool=pool)
     x = torch.randn(2, 33, 8, dtype=torch.float64)
     before = x.clone()
     module(x, (2, 4, 4))

@@ -64,9 +64,7 @@ def test_separate_weights_without_twins_are_pytorchvideo_0_1_5():
 SMALL_STATE = MViT(SMALL).state_dict()
 
 
-@pytest.mark.parametrize(
-    "wrap", ["model_state", "state_dict", "module.", "_orig_mod.", "model.", "backbone."]
-)
+@pytest.mark.parametrize("wrap", ["model_state", "state_dict", "module.", "_orig_mod.", "model.", "backbone."])
 def test_wrappers_and_prefixes(wrap, tmp_path):
     state = from_native(SMALL_STATE, "slowfast")
     if wrap.endswith("."):
@@ -123,9 +121,7 @@ def test_wrong_weights_are_named_and_change_nothing(state, message):
 
 def test_released_weights_in_the_paper_form():
     model = MViT(replace(SMALL, kv_pool_last_stage=False))
-    with pytest.raises(
-        CheckpointError, match="first blocks.2.attn.pool_k.conv.weight.*kv_pool_last_stage=True"
-    ):
+    with pytest.raises(CheckpointError, match="first blocks.2.attn.pool_k.conv.weight.*kv_pool_last_stage=True"):
         load_weights(model, SMALL_STATE)
 
 
@@ -153,9 +149,7 @@ def test_files_that_are_not_state_dicts(tmp_path):
     torch.save([1, 2], tmp_path / "list.pyth")
     with pytest.raises(CheckpointError, match="holds a list, not named tensors"):
         load_weights(MViT(SMALL), tmp_path / "list.pyth")
-    torch.save(
-        MViT(SMALL), tmp_path / "module.pyth"
-    )  # a pickled module could run any code: weights_only refuses
+    torch.save(MViT(SMALL), tmp_path / "module.pyth")  # a pickled module could run any code: weights_only refuses
     with pytest.raises(CheckpointError, match="cannot be read as weights"):
         load_weights(MViT(SMALL), tmp_path / "module.pyth")
 
@@ -191,9 +185,7 @@ def test_positions_are_resized_for_other_clips(position):
     longer(torch.randn(1, 3, 8, 48, 32))
     if position == "separate":
         assert "pos_embed.temporal from 4x1x1 to 8x1x1" in str(report)
-        expected = torch.nn.functional.interpolate(
-            source.pos_embed.temporal.transpose(1, 2), 8, mode="linear"
-        )
+        expected = torch.nn.functional.interpolate(source.pos_embed.temporal.transpose(1, 2), 8, mode="linear")
         torch.testing.assert_close(longer.pos_embed.temporal, expected.transpose(1, 2))
 
 

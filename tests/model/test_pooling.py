@@ -24,9 +24,7 @@ def pool_by_loops(volume, mode, kernel, stride, padding, weight=None):
             value = volume[tuple(at)] if inside else outside
             window.append(value * weight[:, 0][(slice(None), *offset)] if mode == "conv" else value)
         window = torch.stack(window)
-        out[place] = (
-            window.amax(0) if mode == "max" else window.sum(0) / (prod(kernel) if mode == "avg" else 1)
-        )
+        out[place] = window.amax(0) if mode == "max" else window.sum(0) / (prod(kernel) if mode == "avg" else 1)
     return out
 
 
@@ -66,10 +64,10 @@ def test_pooling_agrees_with_plain_loops(mode, kernel, stride, cls_token):
 
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 3, 1)])
 @pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3), (5, 3, 3)])
-@pytest.mark.parametrize("frames", [1, 2, 7])
-def test_depthwise_route_equals_conv3d_forward_and_backward(kernel, stride, frames):
+@pytest.mark.parametrize("thw", [(1, 6, 5), (2, 6, 5), (7, 6, 5), (3, 1, 2)])
+def test_depthwise_route_equals_conv3d_forward_and_backward(kernel, stride, thw):
     torch.manual_seed(0)
-    x = torch.randn(2, frames, 6, 5, 8, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, *thw, 8, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(8, 1, *kernel, dtype=torch.float64, requires_grad=True)
     padding = default_padding(kernel, stride)
     ours = depthwise_conv3d(x, weight, stride, padding)

@@ -23,9 +23,7 @@ def torchvision_16x4() -> nn.Module:
 
 def from_pytorchvideo(name: str) -> nn.Module:
     """PyTorchVideo's model; release 0.1.5 has eps 1e-5 in the pooling's norms, its main branch and all others 1e-6."""
-    model = getattr(pytorchvideo, name)(
-        droppath_rate_block=0.0, dropout_rate_block=0.0, head_dropout_rate=0.0
-    )
+    model = getattr(pytorchvideo, name)(droppath_rate_block=0.0, dropout_rate_block=0.0, head_dropout_rate=0.0)
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = 1e-6

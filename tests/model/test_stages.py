@@ -116,9 +116,7 @@ def test_table_10_query_and_key_value_pooling_of_vit():
     close_to(eleven_of_twelve, 148.39)
 
 
-@pytest.mark.parametrize(
-    ("position", "params"), [("none", 36.2), ("space", 36.5), ("joint", 38.6), ("separate", 36.5)]
-)
+@pytest.mark.parametrize(("position", "params"), [("none", 36.2), ("space", 36.5), ("joint", 38.6), ("separate", 36.5)])
 def test_table_11_positions(position, params):
     assert round(stage_table(replace(MAX, position=position)).params / 1e6, 1) == params
 
@@ -163,9 +161,7 @@ def test_table_14_key_value_pooling(stride, adaptive, macs):
     close_to(replace(MAX, kv_stride=stride, kv_adaptive=adaptive, kv_pool_last_stage=False), macs, 0.006)
 
 
-@pytest.mark.parametrize(
-    ("stride", "macs"), [((1, 8, 8), 7.2), ((1, 4, 4), 7.8), ((1, 2, 2), 9.0), (None, 10.4)]
-)
+@pytest.mark.parametrize(("stride", "macs"), [((1, 8, 8), 7.2), ((1, 4, 4), 7.8), ((1, 2, 2), 9.0), (None, 10.4)])
 def test_table_a3_images(stride, macs):
     assert round(stage_table(replace(IMAGE_MAX, kv_stride=stride)).macs / 1e9, 1) == macs
 

@@ -32,9 +32,7 @@ VARIANTS = {
     "no class token": replace(SMALL, cls_token=False, residual_pooling="patches"),
     "no class token, joint": replace(SMALL, cls_token=False, position="joint"),
     "one stage": replace(get_config("vit_tiny"), depths=(2,)),
-    "one frame": replace(
-        SMALL, frames=1, cube_kernel=(1, 7, 7), cube_stride=(1, 4, 4), pool_kernel=(1, 3, 3)
-    ),
+    "one frame": replace(SMALL, frames=1, cube_kernel=(1, 7, 7), cube_stride=(1, 4, 4), pool_kernel=(1, 3, 3)),
     "odd sizes": replace(SMALL, frames=5, crop=(38, 46)),
     "odd sizes, kernel s": replace(SMALL, frames=5, crop=(38, 46), pool="max", pool_kernel="s"),
     "no bias, two heads": replace(SMALL, qkv_bias=False, heads=2, mlp_ratio=3.0),

@@ -121,26 +121,20 @@ def test_ours_is_shown_with_two_more_decimals():
 
 
 def test_a_tampered_claim_is_found():
-    data = json.loads(
-        (resources.files("mvit_edu.studies.paper") / "table_13.json").read_text(encoding="utf-8")
-    )
+    data = json.loads((resources.files("mvit_edu.studies.paper") / "table_13.json").read_text(encoding="utf-8"))
     column = [c["key"] for c in data["columns"]].index("params")
     before = claims_of(parse_table(data))
     assert data["rows"][0]["values"][column] == "29.5"
     data["rows"][0]["values"][column] = "29.6"
     after = claims_of(parse_table(data))
-    changed = [
-        (status(a).kind, status(b).kind) for a, b in zip(before, after, strict=True) if status(a) != status(b)
-    ]
+    changed = [(status(a).kind, status(b).kind) for a, b in zip(before, after, strict=True) if status(a) != status(b)]
     assert changed == [("equal", "differs")]
 
 
 def test_a_changed_config_is_found():
     claim = find("11", "none", "params")
     assert status(claim).kind == "equal"
-    assert (
-        status(dataclasses.replace(claim, reading=claim.reading.change(position="joint"))).kind == "differs"
-    )
+    assert status(dataclasses.replace(claim, reading=claim.reading.change(position="joint"))).kind == "differs"
     shape = find("3b", "scale4", "output")
     other = dataclasses.replace(shape, reading=shape.reading.change(frames=32))
     assert status(other).kind == "differs"
@@ -163,11 +157,7 @@ def test_a_missing_value_is_not_read():
 
 def test_the_readings_are_those_of_the_tables():
     # Tables 1 and 2 are symbols only, Table A.2 is other work.
-    rows = {
-        t.id: [row.id for row in t.rows if row.by == "paper"]
-        for t in paper_tables()
-        if t.id not in ("1", "2")
-    }
+    rows = {t.id: [row.id for row in t.rows if row.by == "paper"] for t in paper_tables() if t.id not in ("1", "2")}
     assert {table: sorted(readings) for table, readings in READINGS.items()} == {
         table: sorted(ids) for table, ids in rows.items() if ids
     }

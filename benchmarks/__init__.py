@@ -1,0 +1,1 @@
+"""Speed and memory of mvit_edu beside torchvision and PyTorchVideo: `make bench`, or `python -m benchmarks --help`."""

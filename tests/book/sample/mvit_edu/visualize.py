@@ -1,0 +1,4 @@
+def set_style():
+    import matplotlib
+
+    matplotlib.rcParams["figure.dpi"] = 60
