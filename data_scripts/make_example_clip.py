@@ -26,7 +26,7 @@ FRAMES, FPS, HEIGHT, WIDTH = 108, 30, 256, 320
 
 
 def camera(t: int) -> tuple[float, float, float, float]:
-    """Centre (x, y) of the view in the photograph, its height in pixels, and its angle, at frame t."""
+    """Center (x, y) of the view in the photograph, its height in pixels, and its angle, at frame t."""
     progress = t / (FRAMES - 1)
     ease = progress - math.sin(2 * math.pi * progress) / (4 * math.pi)  # starts and stops gently
     tremble_x = 1.5 * math.sin(0.21 * t) + 0.7 * math.sin(0.57 * t + 1)

@@ -61,7 +61,7 @@ def test_table_with_changes(capsys):
     [
         (["table", "mvit_xxl"], "mvit_b_16x4"),
         (["table", "mvit_tiny", "--set", "pool"], "FIELD=VALUE"),
-        (["table", "mvit_tiny", "--set", "colour=red"], "no field 'colour'; use one of frames"),
+        (["table", "mvit_tiny", "--set", "color=red"], "no field 'color'; use one of frames"),
         (["table", "mvit_tiny", "--set", "pool=median"], "pool is 'median'; use one of conv, max, avg"),
         (["predict", "x.mp4", "--top", "0"], "'0' is not a whole number above 0"),
         (["convert", "a", "b", "--to", "caffe"], "'caffe'"),

@@ -113,6 +113,11 @@ ex_01_2 = Exercise(
             lambda t, h, w, thw, cls_token=True: cls_token + t * thw[1] * thw[2] + h * thw[1] + w,
         ),
         Mistake(
+            "The factors are one axis off: one row down skips W' tokens, one step in time skips a frame of "
+            "H' * W' tokens. T' is not needed.",
+            lambda t, h, w, thw, cls_token=True: cls_token + (t * thw[0] + h) * thw[1] + w,
+        ),
+        Mistake(
             "That is the order with time running fastest. Tokens are time-major: one step in time skips a "
             "whole frame of H' * W' tokens.",
             lambda t, h, w, thw, cls_token=True: cls_token + (h * thw[2] + w) * thw[0] + t,
@@ -234,6 +239,11 @@ ex_01_4 = Exercise(
         Mistake(
             "The number is right, but a kernel equal to the step only touches its neighbor. Take more.",
             lambda frames: ((frames // 8, 7, 7), (frames // 8, 4, 4), (0, 3, 3)),
+        ),
+        Mistake(
+            "The number is right, but these cubes only touch. Each kernel must be larger than its stride, in "
+            "height and width too.",
+            lambda frames: ((frames // 8, 4, 4), (frames // 8, 4, 4), (0, 0, 0)),
         ),
         Mistake(
             "The kernel grew and the padding did not, so that the last window does not fit. An odd kernel k "

@@ -65,6 +65,16 @@ ex_02_1 = Exercise(
             _by(lambda n, k, s, p: ceil((n + 2 * p - k) / s) + 1),
         ),
         Mistake(
+            "Your sizes are not whole: / does not round. Write // to drop the window that sticks out.",
+            _by(lambda n, k, s, p: (n + 2 * p - k) / s + 1),
+        ),
+        Mistake(
+            "You added the three sizes up. A grid has T' * H' * W' tokens: multiply them.",
+            lambda thw, kernel, stride, padding, cls_token=True: (
+                int(cls_token) + sum(pooled_size(thw, kernel, stride, padding))
+            ),
+        ),
+        Mistake(
             "The class token is missing from your count. It skips the pooling and is still in the sequence.",
             lambda thw, kernel, stride, padding, cls_token=True: _tokens_left(thw, kernel, stride, padding, False),
         ),
@@ -118,6 +128,13 @@ def _channels_and_tokens(x, thw, kernel, stride, padding):
 def _unturned(x, thw, kernel, stride, padding):
     b, heads, _, d = x.shape
     pooled = F.max_pool3d(_to_grid(x[:, :, 1:], thw), kernel, stride, padding)
+    return torch.cat([x[:, :, :1], pooled.reshape(b, heads, -1, d)], dim=2)
+
+
+def _channels_and_heads(x, thw, kernel, stride, padding):
+    b, heads, _, d = x.shape
+    volume = x[:, :, 1:].transpose(2, 3).flatten(1, 2).unflatten(2, thw)  # (B, heads*d, T, H, W)
+    pooled = F.max_pool3d(volume, kernel, stride, padding).flatten(2).transpose(1, 2)  # (B, N', heads*d)
     return torch.cat([x[:, :, :1], pooled.reshape(b, heads, -1, d)], dim=2)
 
 
@@ -183,6 +200,11 @@ ex_02_2 = Exercise(
             "The way in is right, the way back is not: a reshape of (d, T', H', W') to (N', d) does not "
             "move an axis. Flatten the grid, then transpose.",
             _unturned,
+        ),
+        Mistake(
+            "The way back mixes heads and tokens: (B, N', heads * d) is no reshape of (B, heads, N', d). "
+            "Unflatten the channels to (heads, d) first, then transpose.",
+            _channels_and_heads,
         ),
         Mistake(
             "Your padding is zero. Then a window of negative values at the border gives 0; a maximum is "
@@ -312,6 +334,10 @@ def _every_frame(x, weight, stride):
     return _conv3d_by_frames(x, weight, (1, *stride[1:]))
 
 
+def _rounded_down(x, weight, stride):
+    return _conv3d_by_frames(x, weight, stride)[:, :, : max(1, x.shape[2] // stride[0])]
+
+
 def _center_only(x, weight, stride):
     middle = torch.zeros_like(weight)
     middle[:, :, weight.shape[2] // 2] = weight[:, :, weight.shape[2] // 2]
@@ -356,6 +382,11 @@ ex_02_4 = Exercise(
         Mistake(
             "You ignored the stride in time: keep every stride[0]-th result only.",
             _every_frame,
+        ),
+        Mistake(
+            "The last result is missing: T // stride[0] rounds down. With this padding, T divided by the "
+            "stride is rounded up.",
+            _rounded_down,
         ),
         Mistake(
             "The padding in time is missing: pad x by k // 2 zero frames at both ends (or skip the terms "

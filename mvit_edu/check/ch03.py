@@ -85,6 +85,10 @@ def _pool(x: Tensor, thw: Size3, stride: Size3) -> tuple[Tensor, Size3]:
     return TokenPool(x.shape[-1], KERNEL, stride, "max")(x, thw)
 
 
+def _pool_but_not_stride_1(x: Tensor, thw: Size3, stride: Size3) -> tuple[Tensor, Size3]:
+    return (x, thw) if max(stride) == 1 else _pool(x, thw, stride)
+
+
 def _attend_pooled(
     x: Tensor,
     thw: Size3,
@@ -108,10 +112,11 @@ def _attend_pooled(
         pool = TokenPool(w_q.shape[-1], KERNEL, q_stride, "max", cls_token=False)
         return pool(x @ w_q, thw)
     else:
-        q, thw_q = _pool(x @ w_q, thw, q_stride)
+        pool = _pool_but_not_stride_1 if mistake == "stride 1 left out" else _pool
+        q, thw_q = pool(x @ w_q, thw, q_stride)
         grid = thw_q if mistake == "kv on the pooled grid" else thw
-        k, thw_k = _pool(x @ w_k, grid, kv_stride)
-        v, _ = _pool(x @ w_v, grid, kv_stride)
+        k, thw_k = pool(x @ w_k, grid, kv_stride)
+        v, _ = pool(x @ w_v, grid, kv_stride)
     scale = 1.0 if mistake == "no scale" else q.shape[-1] ** -0.5
     weights = (scale * q @ k.transpose(1, 2)).softmax(dim=1 if mistake == "softmax over queries" else -1)
     return weights @ v, thw_k if mistake == "grid of the keys" else thw_q
@@ -166,6 +171,11 @@ ex_03_2 = Exercise(
         Mistake(
             "k and v have not been pooled yet: their grid is still `thw`, not that of the pooled queries.",
             _pooled_mistake("kv on the pooled grid"),
+        ),
+        Mistake(
+            "Nothing is pooled where the stride is 1. A 3 x 3 x 3 maximum keeps the length there and changes the "
+            "values: pool for stride (1, 1, 1) too.",
+            _pooled_mistake("stride 1 left out"),
         ),
     ),
 )
@@ -239,6 +249,12 @@ def _layer_macs(thw: Size3, dim: int, stride: int) -> int:
     return 4 * n * dim**2 + 2 * n * kv * dim
 
 
+def _short_kv_macs(thw: Size3, dim: int, stride: int) -> int:
+    """K and V projected after the pooling."""
+    n, kv = 1 + prod(thw), 1 + prod(pooled_size(thw, KERNEL, (1, stride, stride)))
+    return 2 * (n + kv) * dim**2 + 2 * n * kv * dim
+
+
 def _choose(macs):
     """The chooser for a way to count: the first stride that fits."""
 
@@ -295,6 +311,10 @@ ex_03_4 = Exercise(
         Mistake(
             "The output layer is missing: with it there are four linear layers of N D^2, not three.",
             _choose(lambda thw, dim, s: _layer_macs(thw, dim, s) - (1 + prod(thw)) * dim**2),
+        ),
+        Mistake(
+            "The projections of K and V run before the pooling, on all N tokens.",
+            _choose(_short_kv_macs),
         ),
         Mistake("The class token is missing: it is one more query and one more key.", _choose(_no_cls_macs)),
         Mistake(

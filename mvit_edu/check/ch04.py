@@ -77,9 +77,11 @@ def _attention_half(
     skip_of: str = "x",
     attend_to: str = "norm1(x)",
     zeros: bool = False,
+    old_grid: bool = False,
 ) -> tuple[Tensor, Size3]:
     """The right answer, and with other arguments the usual wrong ones."""
     y, thw_out = attn(norm1(x) if attend_to == "norm1(x)" else x, thw)
+    thw_out = thw if old_grid else thw_out
     skip = norm1(x) if skip_of == "norm1(x)" else x
     first, rest = (skip[:, -1:], skip[:, :-1]) if cls == "last" else (skip[:, :1], skip[:, 1:])
     volume = rest.unflatten(1, thw)  # (B, T, H, W, D)
@@ -157,6 +159,10 @@ ex_04_2 = Exercise(
         Mistake(
             "The attention reads norm1(x), not x: the norm comes first in each branch.",
             partial(_attention_half, attend_to="x"),
+        ),
+        Mistake(
+            "You return the grid that came in. Return the one that attn gives back: the next block needs it.",
+            partial(_attention_half, old_grid=True),
         ),
     ),
 )

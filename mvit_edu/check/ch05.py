@@ -77,7 +77,8 @@ def _block_params(
     bias: int = 1,
     hidden_of: str = "dim",
     pool_of: str = "head",
-    skip: bool = True,
+    skip: str = "where it widens",
+    skip_bias: int = 1,
     norms: int = 2,
     pool_norm: bool = True,
     projections: int = 3,
@@ -87,7 +88,8 @@ def _block_params(
     span = dim // heads if pool_of == "head" else dim
     attention = (projections + 1) * dim * (dim + bias)
     mlp = hidden * (dim + bias) + dim_out * (hidden + bias)
-    proj = dim_out * (dim + bias) if skip and dim_out != dim else 0
+    widens = dim_out != dim if skip == "where it widens" else skip == "everywhere"
+    proj = dim_out * (dim + bias * skip_bias) if widens else 0
     return attention + mlp + proj + norms * 2 * dim + poolings * (27 * span + 2 * span * pool_norm)
 
 
@@ -122,7 +124,19 @@ ex_05_2 = Exercise(
         ),
         Mistake(
             "The skip of a widening block is missing: a linear layer from dim to dim_out, with bias.",
-            partial(_block_params, skip=False),
+            partial(_block_params, skip="nowhere"),
+        ),
+        Mistake(
+            "The skip has its linear layer only where dim_out differs from dim; elsewhere it has no parameters.",
+            partial(_block_params, skip="everywhere"),
+        ),
+        Mistake(
+            "The bias of the skip's linear layer is missing: dim_out numbers.",
+            partial(_block_params, skip_bias=0),
+        ),
+        Mistake(
+            "You left dim_out out. The MLP ends in dim_out, and where that is not dim the skip is a linear layer.",
+            lambda dim, dim_out, heads, poolings: _block_params(dim, dim, heads, poolings),
         ),
         Mistake(
             "norm1 and norm2 are missing: a LayerNorm has a scale and a shift for each channel.",
@@ -155,6 +169,7 @@ def _block_macs(
     products: int = 2,
     hidden_of: str = "dim",
     skip: bool = True,
+    skip_over: str = "n_q",
     scale: int = 1,
 ) -> int:
     """The options make the mistakes."""
@@ -163,7 +178,7 @@ def _block_macs(
     late, hidden = lengths[after], 4 * (dim if hidden_of == "dim" else dim_out)
     attention = read * dim**2 + products * n_q * n_kv * dim + late * dim**2
     mlp = late * hidden * (dim + dim_out)
-    proj = late * dim * dim_out if skip and dim_out != dim else 0
+    proj = (late if skip_over == "n_q" else n) * dim * dim_out if skip and dim_out != dim else 0
     return scale * (attention + mlp + proj)
 
 
@@ -205,6 +220,14 @@ ex_05_3 = Exercise(
         Mistake(
             "The skip of a widening block is missing: a linear layer from dim to dim_out over n_q tokens.",
             partial(_block_macs, skip=False),
+        ),
+        Mistake(
+            "The skip's linear layer sees n_q tokens: it reads norm2's output, which comes after the attention.",
+            partial(_block_macs, skip_over="n"),
+        ),
+        Mistake(
+            "You left dim_out out. The MLP ends in dim_out, and where that is not dim the skip is a linear layer.",
+            lambda dim, dim_out, n, n_q, n_kv: _block_macs(dim, dim, n, n_q, n_kv),
         ),
         Mistake(
             "You made the hidden layer of the MLP four times dim_out. It is four times the width that comes in.",

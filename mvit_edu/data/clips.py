@@ -18,7 +18,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-MEAN = 0.45  # of every colour channel, for pixel values in [0, 1]
+MEAN = 0.45  # of every color channel, for pixel values in [0, 1]
 STD = 0.225
 MARGIN = 256 / 224  # the paper resizes the short side to 256 and crops 224 out of it
 
@@ -124,10 +124,10 @@ def load_clip(
     size: int | tuple[int, int] = 224,
     start: int | None = None,
 ) -> torch.Tensor:
-    """One clip of a video, ready for the model: read, resized, cropped in the centre, normalised.
+    """One clip of a video, ready for the model: read, resized, cropped in the center, normalized.
 
     The frames are resized so that the crop fits with a margin of 256/224 (for `size=224` the short side
-    becomes 256, as in the paper's single-crop test), and the centre is cut out.
+    becomes 256, as in the paper's single-crop test), and the center is cut out.
 
     Args:
         frames, stride, start: T, τ and the first frame, as in `clip_indices`; they count frames of the file.
@@ -154,7 +154,7 @@ def load_clip(
 
 
 def clip_to_frames(clip: torch.Tensor) -> np.ndarray:
-    """Pictures of a clip: undo the normalisation of `load_clip`.
+    """Pictures of a clip: undo the normalization of `load_clip`.
 
     Args:
         clip: (3, T, H, W), or (1, 3, T, H, W).

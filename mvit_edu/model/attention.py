@@ -46,12 +46,7 @@ class MultiHeadPoolingAttention(nn.Module):
             raise ValueError(f"{dim} channels do not split into {heads} heads; choose heads that divide dim")
         if residual_pooling not in RESIDUAL_POOLING:
             raise ValueError(f"residual_pooling is {residual_pooling!r}; use one of {', '.join(RESIDUAL_POOLING)}")
-        self.heads, self.residual_pooling, self.cls_token, self.sdpa = (
-            heads,
-            residual_pooling,
-            cls_token,
-            sdpa,
-        )
+        self.heads, self.residual_pooling, self.cls_token, self.sdpa = heads, residual_pooling, cls_token, sdpa
         head_dim = dim // heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)

@@ -62,12 +62,12 @@ class MViT(nn.Module):
         return x, thw
 
     def features(self, clip: Tensor) -> tuple[Tensor, Size3]:
-        """Normalised tokens for other heads: ``clip`` (B, C, T, H, W) -> (B, [1 +] T'*H'*W', D) and (T', H', W')."""
+        """Normalized tokens for other heads: ``clip`` (B, C, T, H, W) -> (B, [1 +] T'*H'*W', D) and (T', H', W')."""
         x, thw = self.tokens(clip)
         return self.norm(x), thw
 
     def forward(self, clip: Tensor) -> Tensor:
-        """``clip`` (B, C, T, H, W), normalised -> logits (B, num_classes), in training and in evaluation alike.
+        """``clip`` (B, C, T, H, W), normalized -> logits (B, num_classes), in training and in evaluation alike.
 
         A model of one frame also takes images (B, C, H, W).
 

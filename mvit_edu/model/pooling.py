@@ -135,7 +135,7 @@ class TokenPool(nn.Module):
         self.kernel, self.stride = tuple(kernel), tuple(stride)
         self.padding = default_padding(self.kernel, self.stride)
         self.conv = None
-        if mode == "conv":  # the module holds the weight (dim, 1, kT, kH, kW) and its initialisation
+        if mode == "conv":  # the module holds the weight (dim, 1, kT, kH, kW) and its initialization
             self.conv = nn.Conv3d(dim, dim, self.kernel, self.stride, self.padding, groups=dim, bias=False)
         with_norm = mode == "conv" if norm is None else norm
         self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS) if with_norm else None

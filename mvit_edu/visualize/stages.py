@@ -88,7 +88,7 @@ def cost_bars(table: StageTable, ax: Axes | None = None, what: str = "macs") -> 
         label, unit, title = COSTS[what]
         values = [getattr(row, what) / unit for row in table.rows]
         ax.bar(blocks, values, color=colors, width=0.8)
-        ax.set(ylabel=label, ylim=(0, max(values) * 1.25), title=f"{title.format(sum(values))} in the blocks")
+        ax.set(ylabel=label, ylim=(0, max(values) * 1.45), title=f"{title.format(sum(values))} in the blocks")
         top = max(values) * 1.06
         parts = [sum(values[b.index] for b in stage.blocks) / sum(values) for stage in table.stages]
         shares = [f"\n{100 * part:.0f}%" if part >= 0.01 else "\n<1%" for part in parts]

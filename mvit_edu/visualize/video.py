@@ -22,7 +22,7 @@ def encode_mp4(frames: np.ndarray, fps: float = 30, crf: int = 23, keyframe_ever
     """An H.264 file of some frames, as bytes: what a browser plays and `read_frames` reads.
 
     The same frames and library versions give the same bytes. Odd heights and widths grow by one row or
-    column (a copy of the last), since the format stores colour at half the resolution.
+    column (a copy of the last), since the format stores color at half the resolution.
 
     Args:
         frames: uint8 RGB array (T, H, W, 3).

@@ -106,6 +106,11 @@ WRONG = [
     ),
     (
         "ex_01_2",
+        lambda t, h, w, thw, cls_token=True: cls_token + t * thw[0] * thw[1] + h * thw[1] + w,
+        "one axis off",
+    ),
+    (
+        "ex_01_2",
         lambda t, h, w, thw, cls_token=True: cls_token + (h * thw[2] + w) * thw[0] + t,
         "time running fastest",
     ),
@@ -139,6 +144,7 @@ WRONG = [
     ("ex_01_4", lambda frames: ((frames // 8 * 2 - 1, 7, 7), (2, 4, 4), (1, 3, 3)), None),
     ("ex_01_4", lambda frames: ((3, 7, 7), (frames // 8, 4, 4), (1, 3, 3)), "no cube looks at"),
     ("ex_01_4", lambda frames: ((frames // 8, 7, 7), (frames // 8, 4, 4), (0, 3, 3)), "only touches"),
+    ("ex_01_4", lambda frames: ((frames // 8, 4, 4), (frames // 8, 4, 4), (0, 0, 0)), "these cubes only touch"),
     ("ex_01_4", lambda frames: ((frames // 4 - 1, 7, 7), (frames // 8, 4, 4), (1, 3, 3)), "padding did not"),
     ("ex_01_4", lambda frames: ((frames // 4 + 1, 7, 7), (frames // 8, 4, 4), (1, 3, 3)), "padding did not"),
 ]

@@ -42,6 +42,16 @@ def rounds_up(thw, kernel, stride, padding, cls_token=True):
     return prod(ceil((n + 2 * p - k) / s + 1) for n, k, s, p in axes) + cls_token
 
 
+def never_rounds(thw, kernel, stride, padding, cls_token=True):
+    axes = zip(thw, kernel, stride, padding, strict=True)
+    return cls_token + prod((n + 2 * p - k + s) / s for n, k, s, p in axes)
+
+
+def adds_sizes(thw, kernel, stride, padding, cls_token=True):
+    axes = zip(thw, kernel, stride, padding, strict=True)
+    return cls_token + sum((n + 2 * p - k) // s + 1 for n, k, s, p in axes)
+
+
 def forgets_class_token(thw, kernel, stride, padding, cls_token=True):
     return tokens_left(thw, kernel, stride, padding, cls_token=False)
 
@@ -98,6 +108,13 @@ def reshapes_back(x, thw, kernel, stride, padding):
     grid = x[:, :, 1:].reshape(b * heads, *thw, d).permute(0, 4, 1, 2, 3)
     grid = F.max_pool3d(grid, kernel, stride, padding)
     return torch.cat([x[:, :, :1], grid.reshape(b, heads, -1, d)], dim=2)
+
+
+def merges_channels(x, thw, kernel, stride, padding):
+    b, heads, _, d = x.shape
+    grid = x[:, :, 1:].mT.reshape(b, heads * d, *thw)
+    tokens = F.max_pool3d(grid, kernel, stride, padding).flatten(2).mT.reshape(b, heads, -1, d)
+    return torch.cat([x[:, :, :1], tokens], dim=2)
 
 
 def pads_with_zeros(x, thw, kernel, stride, padding):
@@ -196,6 +213,10 @@ def keeps_every_frame(x, weight, stride):
     return by_frames(x, weight, (1, *stride[1:]))
 
 
+def rounds_down(x, weight, stride):
+    return conv3d_by_frames(x, weight, stride)[:, :, : max(x.shape[2] // stride[0], 1)]
+
+
 def unpadded_in_time(x, weight, stride):
     starts = range(0, x.shape[2] - weight.shape[2] + 1, stride[0])
     return frames(x, weight, stride, lambda t, tau: t + tau, starts)
@@ -221,6 +242,8 @@ WRONG = [
     ("ex_02_1", pads_once, "added at both ends"),
     ("ex_02_1", counts_steps, "one window more than steps"),
     ("ex_02_1", rounds_up, "round down"),
+    ("ex_02_1", never_rounds, "/ does not round"),
+    ("ex_02_1", adds_sizes, "multiply them"),
     ("ex_02_1", forgets_class_token, "class token is missing from your count"),
     ("ex_02_1", always_class_token, "although cls_token is False"),
     ("ex_02_2", keeps_class_token_in_grid, "The grid starts at index 1"),
@@ -230,6 +253,7 @@ WRONG = [
     ("ex_02_2", reshapes_heads, "Heads and tokens are mixed up"),
     ("ex_02_2", reshapes_channels, "Channels and tokens are mixed up"),
     ("ex_02_2", reshapes_back, "The way in is right, the way back is not"),
+    ("ex_02_2", merges_channels, "The way back mixes heads and tokens"),
     ("ex_02_2", pads_with_zeros, "minus infinity"),
     ("ex_02_2", averages, "the average of each window"),
     ("ex_02_3", counts_padding, "counts the padding"),
@@ -242,6 +266,7 @@ WRONG = [
     ("ex_02_4", starts_at_t, "The window is not centered"),
     ("ex_02_4", thins_first, "thinned the frames out before the taps"),
     ("ex_02_4", keeps_every_frame, "ignored the stride in time"),
+    ("ex_02_4", rounds_down, "T // stride[0] rounds down"),
     ("ex_02_4", unpadded_in_time, "padding in time is missing"),
     ("ex_02_4", unpadded_in_space, "padding in space is missing"),
     ("ex_02_4", middle_tap, "Only the middle tap"),

@@ -132,6 +132,14 @@ def pooled_kv_on_thw_q(x, thw, w_q, w_k, w_v, q_stride, kv_stride):
     return (q @ k.mT / math.sqrt(d)).softmax(dim=-1) @ v, thw_q
 
 
+def pooled_unless_stride_1(x, thw, w_q, w_k, w_v, q_stride, kv_stride):
+    def pool(y, stride):
+        return (y, thw) if stride == (1, 1, 1) else TokenPool(y.shape[-1], KERNEL, stride, "max")(y, thw)
+
+    (q, thw_q), (k, _), (v, _) = pool(x @ w_q, q_stride), pool(x @ w_k, kv_stride), pool(x @ w_v, kv_stride)
+    return (q @ k.mT / math.sqrt(x.shape[-1])).softmax(dim=-1) @ v, thw_q
+
+
 def heads_view(q, k, v, heads):
     b, n, channels = q.shape
     q, k, v = (t.view(b, heads, -1, channels // heads) for t in (q, k, v))
@@ -195,6 +203,7 @@ WRONG = [
     ("2", pooled_softmax_over_queries, "softmax runs over the queries"),
     ("2", pooled_returns_thw, "grid of the keys"),
     ("2", pooled_kv_on_thw_q, "not been pooled yet"),
+    ("2", pooled_unless_stride_1, "Nothing is pooled where the stride is 1"),
     ("3", heads_view, "split mixes tokens and heads"),
     ("3", heads_view_then_merge, "split mixes tokens and heads"),
     ("3", heads_not_merged, "merged wrongly"),
@@ -206,6 +215,7 @@ WRONG = [
     ("4", chooser(lambda n, kv, dim: 2 * n * kv * dim), "linear layers are missing"),
     ("4", chooser(lambda n, kv, dim: 4 * n * dim**2 + n * kv * dim), "Only one of the two products"),
     ("4", chooser(lambda n, kv, dim: 3 * n * dim**2 + 2 * n * kv * dim), "output layer is missing"),
+    ("4", chooser(lambda n, kv, dim: 2 * (n + kv) * dim**2 + 2 * n * kv * dim), "run before the pooling"),
     ("4", chooser(lambda n, kv, dim: full(n - 1, kv - 1, dim)), "class token is missing"),
     ("4", chooser(full, order=(8, 4, 2, 1)), "largest stride"),
     ("4", chooser(full, spare=1), "fits (<=)"),

@@ -109,6 +109,10 @@ def unnormed_attention(x, thw, norm1, attn):
     return half(x, thw, lambda t: t, attn, max_pool)
 
 
+def old_grid(x, thw, norm1, attn):
+    return half(x, thw, norm1, attn, max_pool)[0], thw
+
+
 def in_place_half(x, thw, norm1, attn):
     x -= x.mean()
     return half(x, thw, norm1, attn, max_pool)
@@ -193,6 +197,7 @@ WRONG = [
     ("ex_04_2", normed, "You pool norm1(x)"),
     ("ex_04_2", no_overlap, "do not overlap"),
     ("ex_04_2", over_time, "three frames"),
+    ("ex_04_2", old_grid, "the grid that came in"),
     ("ex_04_2", zero_padded, "minus infinity"),
     ("ex_04_2", without_class_token, "class token is missing"),
     ("ex_04_2", class_token_in_grid, "row 0 became the first place"),

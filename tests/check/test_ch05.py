@@ -101,6 +101,9 @@ WRONG = [
     ("2", lambda *a: params_with(*a, lambda d, o, h, p: -4 * d), "norm1 and norm2 are missing"),
     ("2", lambda *a: params_with(*a, lambda d, o, h, p: -2 * h * p), "LayerNorm after each pooling"),
     ("2", lambda *a: params_with(*a, lambda d, o, h, p: -o * (d + 1) * (o != d)), "skip of a widening block"),
+    ("2", lambda *a: params_with(*a, lambda d, o, h, p: o * (d + 1) * (o == d)), "only where dim_out differs"),
+    ("2", lambda *a: params_with(*a, lambda d, o, h, p: -o * (o != d)), "bias of the skip's linear layer"),
+    ("2", lambda d, o, heads, p: block_params(d, d, heads, p), "left dim_out out"),
     (
         "2",
         lambda *a: params_with(*a, lambda d, o, h, p: 4 * (o - d) * (d + 1 + o)),
@@ -124,6 +127,8 @@ WRONG = [
         lambda d, o, n, q, kv: block_macs(d, o, n, q, kv) - q * d * o * (o != d),
         "skip of a widening block",
     ),
+    ("3", lambda d, o, n, q, kv: block_macs(d, o, n, q, kv) + (n - q) * d * o * (o != d), "sees n_q tokens"),
+    ("3", lambda d, o, n, q, kv: block_macs(d, d, n, q, kv), "left dim_out out"),
     ("4", lambda: B, "That is MViT-B itself"),
     ("4", lambda: dataclasses.replace(B, dim=48), "move blocks to the stage"),
     ("4", lambda: dataclasses.replace(B, cube_stride=(2, 8, 8)), "coarser cube is the easy way out"),

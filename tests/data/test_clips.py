@@ -175,7 +175,7 @@ def test_clip_shape_and_values(video):
     )  # larger than the video
 
 
-def test_clip_of_the_example_is_its_centre():
+def test_clip_of_the_example_is_its_center():
     """The example is 256 high, so a crop of 224 is cut out of it without resizing."""
     path = example_clip()
     clip = load_clip(path, frames=16, stride=4)

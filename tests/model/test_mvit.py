@@ -96,7 +96,7 @@ def test_activation_checkpointing_changes_no_gradient():
         torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=0)
 
 
-def test_initialisation_is_the_release_of_2021():
+def test_initialization_is_the_release_of_2021():
     torch.manual_seed(0)
     model = create_model("mvit_b_16x4", depths=(1, 1, 1, 1))
     for name, module in model.named_modules():

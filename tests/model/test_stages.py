@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from math import prod
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from fvcore.nn import FlopCountAnalysis
 from torch.utils.flop_counter import FlopCounterMode
 
 from mvit_edu import MViT, MViTConfig, get_config, stage_table
+from mvit_edu.model.blocks import MultiscaleBlock
 from tests.model.variants import PRESETS, SMALL, TINY, VARIANTS
 
 CONFIGS = PRESETS | VARIANTS
@@ -180,37 +182,37 @@ def test_per_block_plan_of_mvit_b():
     torch.testing.assert_close(torch.tensor(rates), torch.linspace(0, 0.2, 16))
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        TINY,
-        get_config("vit_tiny"),
-        replace(TINY, pool="max", pool_kernel="s+1"),
-        replace(TINY, pool="avg", pool_kernel="s+1"),
-        replace(TINY, skip="linear"),
-        replace(TINY, kv_stride=None),
-        replace(TINY, frames=5, crop=(38, 46)),
-    ],
-    ids=["tiny", "vit", "max", "avg", "linear skip", "no kv pooling", "odd sizes"],
-)
-def test_kept_activations(config):
-    """The table's count agrees with what autograd keeps, within 3%."""
-    model = MViT(replace(config, drop_path=0.0)).train()
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, torch.Tensor] = {}
+KEPT = VARIANTS | {
+    "tiny": TINY,
+    "vit": get_config("vit_tiny"),
+    "tiny, max": replace(TINY, pool="max", pool_kernel="s+1"),
+    "tiny, avg": replace(TINY, pool="avg", pool_kernel="s+1"),
+    "tiny, odd sizes": replace(TINY, frames=5, crop=(38, 46)),
+}
 
-    def keep(tensor):
-        if tensor.untyped_storage().data_ptr() not in weights:
-            kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
 
-    x, thw = model.patch_embed(clip(config, "cpu"))
-    x = model.pos_embed(torch.cat([model.cls_token, x], 1)).detach().requires_grad_()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        for block in model.blocks:
-            x, thw = block(x, thw)
-    measured = sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / 4
-    assert measured == pytest.approx(stage_table(config).activations, rel=0.03)
+@pytest.mark.parametrize("name", KEPT)
+def test_kept_activations(name):
+    """Each block's count is what autograd keeps, plus a copy of its pooling kernels for every head."""
+    config = replace(KEPT[name], drop_path=0.0)
+    for spec in config.blocks:
+        block = MultiscaleBlock(**spec.module_kwargs()).train()
+        weights = {p.untyped_storage().data_ptr() for p in block.parameters()}
+        kept: dict[int, torch.UntypedStorage] = {}
+
+        def keep(tensor, weights=weights, kept=kept):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = storage  # held, so that no other tensor gets its address
+            return tensor
+
+        x = torch.randn(1, spec.tokens_in, spec.dim, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            block(x, spec.thw_in)
+        measured = sum(storage.nbytes() for storage in kept.values()) / 4
+        kernels = [kernel for kernel in (spec.q_kernel, spec.kv_kernel, spec.kv_kernel) if kernel]
+        repeated = spec.dim * sum(map(prod, kernels)) if spec.pool == "conv" else 0
+        assert measured == spec.activations + repeated
 
 
 def test_tables_as_text_and_html():

@@ -1,0 +1,51 @@
+"""Imports point down only: cli -> studies -> model, data; visualize and check stand on model and data."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import mvit_edu
+
+ROOT = Path(mvit_edu.__file__).parent
+MAY_IMPORT = {
+    "model": set(),
+    "data": set(),
+    "studies": {"model", "data"},
+    "visualize": {"model", "data"},
+    "check": {"model", "data"},
+}
+OUTSIDE = {"model": {"torch", "einops"}, "data": {"torch", "torchvision", "av", "numpy"}}
+FILES = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] in MAY_IMPORT]
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a file imports anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively; write the full name"
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path):
+    wing = path.relative_to(ROOT).parts[0]
+    for name in imported(path):
+        top, *rest = name.split(".")
+        if top == "mvit_edu":
+            target = rest[0] if rest else ""
+            allowed = MAY_IMPORT[wing] | {wing} | ({""} if wing not in OUTSIDE else set())
+            assert target in allowed, f"{wing} must not import {name}"
+        elif wing in OUTSIDE and top not in sys.stdlib_module_names:
+            assert top in OUTSIDE[wing], f"{wing} must not import {name}"
+
+
+def test_every_wing_is_looked_at():
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(MAY_IMPORT)
