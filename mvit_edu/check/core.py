@@ -70,7 +70,7 @@ from torch import nn
 
 from mvit_edu.check.difference import ATOL, RTOL, describe, difference
 
-LINE = 88  # characters; wider lines scroll in a notebook
+LINE = 80  # characters; wider lines scroll in a notebook
 
 
 class Case:

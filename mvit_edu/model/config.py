@@ -108,6 +108,8 @@ class BlockSpec:
 
         Inputs of linear layers, poolings and norms, inputs and result of attention, both sides of the GELU; then
         small change: two statistics a norm, one number a row of attention, an index of 8 bytes for each maximum.
+        Not counted are the pooling kernels repeated for the heads, once a batch, and on a CPU the padding of frames
+        that are smaller than a kernel.
         """
         n, q, kv, d, heads = self.tokens_in, self.tokens_q, self.tokens_kv, self.dim, self.heads
         kept = 2 * n * d + 2 * n  # x before norm1, norm1(x) before qkv; the norm's statistics

@@ -62,7 +62,7 @@ def depthwise_conv3d(volume: Tensor, weight: Tensor, stride: Size3, padding: Siz
         return x.permute(0, 2, 3, 4, 1)  # (B, T', H', W', C)
     frames = volume.flatten(0, 1).permute(0, 3, 1, 2)  # (B*T, C, H, W)
     pad = padding[1:]
-    if min(frames.shape[2:]) < max(weight.shape[3:]):  # a CPU has no fast backward for a window over the edge
+    if min(frames.shape[2:]) < max(weight.shape[3:]):  # a CPU has no fast backward for such small frames
         frames, pad = F.pad(frames, (pad[1], pad[1], pad[0], pad[0])), 0
     steps, pooled = volume.shape[1], None
     shifts = sorted((tap - padding[0] for tap in range(k_t)), key=abs)  # 0 first: it reaches every frame

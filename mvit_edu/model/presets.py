@@ -35,12 +35,12 @@ PRESETS: dict[str, MViTConfig] = {
     "mvit_b_16_in1k": dataclasses.replace(MVIT_B, drop_path=0.1, **IMAGE),
     "mvit_b_24_in1k": dataclasses.replace(MVIT_B_24, **IMAGE),
     "mvit_b_24_wide_320_in1k": dataclasses.replace(MVIT_B_24, **IMAGE, crop=320, dim=112),
+    # For a CPU: four stages as in MViT-B, and its cubes in space; every frame keeps a step of its own in time.
     "mvit_tiny": MViTConfig(
         frames=8,
         crop=32,
         num_classes=12,
-        cube_kernel=(3, 3, 3),
-        cube_stride=(1, 2, 2),
+        cube_stride=(1, 4, 4),
         depths=(1, 1, 3, 1),
         dim=32,
         kv_stride=(1, 4, 4),

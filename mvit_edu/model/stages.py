@@ -165,13 +165,16 @@ class StageTable:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        def row(tag: str, line: tuple[str, ...]) -> str:
+            sides = ["left", "left", *["right"] * (len(line) - 2)]
+            style = "padding:2px 8px;white-space:nowrap;text-align:"
+            cells = zip(sides, line, strict=True)
+            return "".join(f'<{tag} style="{style}{side}">{html.escape(cell)}</{tag}>' for side, cell in cells)
+
         head, *body = self.lines()
-        style = "text-align:right;white-space:nowrap"
-        cells = "".join(f'<th style="{style}">{html.escape(c)}</th>' for c in head)
-        rows = "".join(
-            "<tr>" + "".join(f'<td style="{style}">{html.escape(c)}</td>' for c in line) + "</tr>" for line in body
-        )
-        return f'<div style="overflow-x:auto"><table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>'
+        rows = "".join(f"<tr>{row('td', line)}</tr>" for line in body)
+        table = f"<table><thead><tr>{row('th', head)}</tr></thead><tbody>{rows}</tbody></table>"
+        return f'<div style="overflow-x:auto">{table}</div>'
 
 
 def by(sizes: tuple[int, ...]) -> str:

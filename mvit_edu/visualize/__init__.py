@@ -2,7 +2,7 @@
 
 from mvit_edu.visualize.grids import draw_grid, draw_window
 from mvit_edu.visualize.stages import cost_bars, stage_pyramid
-from mvit_edu.visualize.style import COLORS, STAGE_COLORS, set_style, stage_color
+from mvit_edu.visualize.style import COLORS, STAGE_COLORS, photographs, set_style, stage_color
 from mvit_edu.visualize.video import encode_mp4, film_strip, show_video
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "draw_window",
     "encode_mp4",
     "film_strip",
+    "photographs",
     "set_style",
     "show_video",
     "stage_color",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import matplotlib as mpl
 from cycler import cycler
 
@@ -40,6 +43,18 @@ STYLE = {
 def set_style() -> None:
     """Give matplotlib the book's look: 640 pixels wide, letters readable on a phone, white ground."""
     mpl.rcParams.update(STYLE)
+
+
+@contextmanager
+def photographs() -> Iterator[None]:
+    """Show figures of photographs as JPEG within a notebook: a third of the size of a PNG."""
+    from matplotlib_inline.backend_inline import set_matplotlib_formats  # every Jupyter kernel has it
+
+    set_matplotlib_formats("jpeg", pil_kwargs={"quality": 85, "optimize": True})
+    try:
+        yield
+    finally:
+        set_matplotlib_formats("png")
 
 
 def stage_color(stage: int) -> str:

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mvit_edu import MViT, MViTConfig, get_config, stage_table
 from mvit_edu.model.blocks import MultiscaleBlock
+from mvit_edu.model.pooling import default_padding
 from tests.model.variants import PRESETS, SMALL, TINY, VARIANTS
 
 CONFIGS = PRESETS | VARIANTS
@@ -193,7 +194,10 @@ KEPT = VARIANTS | {
 
 @pytest.mark.parametrize("name", KEPT)
 def test_kept_activations(name):
-    """Each block's count is what autograd keeps, plus a copy of its pooling kernels for every head."""
+    """Each block's count is what autograd keeps, plus a copy of its pooling kernels for every head.
+
+    Frames smaller than a convolution's window are padded first, and autograd keeps the padded copy instead.
+    """
     config = replace(KEPT[name], drop_path=0.0)
     for spec in config.blocks:
         block = MultiscaleBlock(**spec.module_kwargs()).train()
@@ -212,7 +216,16 @@ def test_kept_activations(name):
         measured = sum(storage.nbytes() for storage in kept.values()) / 4
         kernels = [kernel for kernel in (spec.q_kernel, spec.kv_kernel, spec.kv_kernel) if kernel]
         repeated = spec.dim * sum(map(prod, kernels)) if spec.pool == "conv" else 0
-        assert measured == spec.activations + repeated
+        assert measured == spec.activations + repeated + sum(padding_of(spec, kernel) for kernel in kernels)
+
+
+def padding_of(spec, kernel) -> int:
+    """Numbers by which the padded frames exceed the sequence that they were made of."""
+    t, h, w = spec.thw_in
+    if spec.pool != "conv" or min(h, w) >= max(kernel[1:]) or kernel[0] % 2 == 0:
+        return 0
+    _, p_h, p_w = default_padding(kernel, spec.q_stride if kernel == spec.q_kernel else spec.kv_stride)
+    return spec.dim * (t * (h + 2 * p_h) * (w + 2 * p_w) - spec.tokens_in)
 
 
 def test_tables_as_text_and_html():
