@@ -10,8 +10,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-WARM_UP = 1
-
 
 def amp(device: str, dtype: torch.dtype) -> contextlib.AbstractContextManager:
     """Autocast for bfloat16, nothing for float32."""
@@ -33,16 +31,18 @@ def training_step(model: nn.Module, clip: Tensor, dtype: torch.dtype) -> None:
     loss.backward()
 
 
-def alternate(job: Callable, models: dict[str, nn.Module], clip: Tensor, dtype: torch.dtype, repeats: int) -> dict:
-    """Seconds of each run: {name: [...]}; the models take turns."""
+def alternate(
+    job: Callable, models: dict[str, nn.Module], clip: Tensor, dtype: torch.dtype, repeats: int, warm_up: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each run: {name: [...]}; the models take turns, and the first turns are thrown away."""
     seconds = {name: [] for name in models}
-    for turn in range(WARM_UP + repeats):
+    for turn in range(warm_up + repeats):
         for name, model in models.items():
             synchronize(clip)
             start = time.perf_counter()
             job(model, clip, dtype)
             synchronize(clip)
-            if turn >= WARM_UP:
+            if turn >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
 
