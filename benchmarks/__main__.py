@@ -43,21 +43,38 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="measured turns of each contender (default 5)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all cores)")
-    parser.add_argument("--only", default="", help="only jobs whose name contains this, such as mvit_tiny")
+    parser.add_argument("--only", default="", help="only rows whose words contain this, such as 'step mvit_tiny'")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the table and the log")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(options.threads)
-    log = {"machine": machine(options), "timings": [], "memory": []}
-    for row in timings(options):
-        log["timings"].append(row)
-    for row in memory(options):
-        log["memory"].append(row)
+    file = options.out / f"results_{options.device}.json"
+    log = {"timings": [], "memory": []}
+    if options.only and file.exists():
+        log = json.loads(file.read_text())  # rows that are measured again replace the old ones
+    about = machine(options)
+    for part, measure in (("timings", timings), ("memory", memory)):
+        for row in measure(options):
+            row |= {"measured": about | {"load": os.getloadavg()[1]}}
+            replace_or_add(log[part], row)
+            file.write_text(json.dumps(log, indent=1) + "\n")
     text = table(log, options.device)
     print(text)
-    if not options.only:
-        (options.out / f"results_{options.device}.json").write_text(json.dumps(log, indent=1) + "\n")
-        (options.out / f"RESULTS_{options.device}.md").write_text(text + "\n")
+    (options.out / f"RESULTS_{options.device}.md").write_text(text + "\n")
+
+
+def identity(row: dict) -> tuple:
+    """What a row of the log is about, apart from its numbers."""
+    return tuple(row.get(key) for key in ("job", "model", "preset", "batch", "dtype"))
+
+
+def replace_or_add(rows: list[dict], row: dict) -> None:
+    """Put a measured row into the log, in the place of an older one of the same thing."""
+    for index, old in enumerate(rows):
+        if identity(old) == identity(row):
+            rows[index] = row
+            return
+    rows.append(row)
 
 
 def machine(options: argparse.Namespace) -> dict:
@@ -72,7 +89,6 @@ def machine(options: argparse.Namespace) -> dict:
     return {
         "device": name,
         "threads": options.threads,
-        "load before": os.getloadavg()[0],
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": commit.stdout.strip(),
@@ -127,26 +143,27 @@ def memory(options: argparse.Namespace) -> Iterator[dict]:
 
 def table(log: dict, device: str) -> str:
     """The log as Markdown; what is wanted holds for a CPU."""
-    about = log["machine"]
+    about = log["timings"][0]["measured"]
     lines = [
         "# Speed and memory beside torchvision and PyTorchVideo",
         "",
         f"Measured on {about['date']} on {about['device']}, {about['threads']} threads, torch {about['torch']}, "
-        f"Python {about['python']}, commit {about['commit']}, by `{about['command'].strip()}`. "
+        f"Python {about['python']}, by `make bench`. "
         "All three models have the same weights and take turns in one process; a ratio is the median over the turns "
-        "of the other's time over ours, so 1.3 means that ours is 1.3 times as fast. The load of the machine before "
-        f"the run was {about['load before']:.2f}.",
+        "of the other's time over ours, so 1.3 means that ours is 1.3 times as fast. *Load* is the machine's average "
+        "over the five minutes up to the end of the row, this job included.",
         "",
-        "| job | model | batch | precision | turns | ours (s) | torchvision / ours | PyTorchVideo / ours | wanted |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| job | model | batch | precision | turns | load | ours (s) "
+        "| torchvision / ours | PyTorchVideo / ours | wanted |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in log["timings"]:
         key = (row["job"], row["preset"], row["batch"], row["dtype"])
-        wanted = f">= {WANTED[key]}" if key in WANTED and device == "cpu" else ""
-        ours = statistics.median(row["seconds"][OURS])
-        ratios = " | ".join(f"{ratio:.2f}" for ratio in row["ratios"].values())
-        turns = len(row["seconds"][OURS])
-        lines.append(f"| {' | '.join(map(str, key))} | {turns} | {ours:.3f} | {ratios} | {wanted} |")
+        load = row["measured"]["load"]
+        cells = [*key, len(row["seconds"][OURS]), "not logged" if load is None else f"{load:.1f}"]
+        cells += [f"{statistics.median(row['seconds'][OURS]):.3f}", *(f"{r:.2f}" for r in row["ratios"].values())]
+        cells += [f">= {WANTED[key]}" if key in WANTED and device == "cpu" else ""]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     if log["memory"]:
         lines += [
             "",
