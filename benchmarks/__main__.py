@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.contenders import OURS, contenders
 from benchmarks.measure import Peak, alternate, forward, median_ratio, saved_mib, training_step
-from mvit_edu import get_config
+from mvit_edu import MViT, get_config
 
 HERE = Path(__file__).parent
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -44,10 +45,14 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all cores)")
     parser.add_argument("--only", default="", help="only rows whose words contain this, such as 'step mvit_tiny'")
+    parser.add_argument("--profile", action="store_true", help="only print where our training step spends its time")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the table and the log")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(options.threads)
+    if options.profile:
+        print(profile_of_our_step(options.device))
+        return
     file = options.out / f"results_{options.device}.json"
     log = {"timings": [], "memory": []}
     if options.only and file.exists():
@@ -75,6 +80,23 @@ def replace_or_add(rows: list[dict], row: dict) -> None:
             rows[index] = row
             return
     rows.append(row)
+
+
+def profile_of_our_step(device: str) -> str:
+    """Each operator's share of the time of one training step of MViT-B 16x4, one clip, float32."""
+    config = replace(get_config("mvit_b_16x4"), drop_path=0.0, dropout=0.0)
+    model, clip = MViT(config).to(device), torch.randn(1, config.in_channels, *config.size, device=device)
+    training_step(model, clip, torch.float32)
+    with torch.profiler.profile() as recorded:
+        training_step(model, clip, torch.float32)
+    on_gpu = device == "cuda"
+    times = {
+        event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        for event in recorded.key_averages()
+    }
+    total = sum(times.values())
+    largest = sorted(times, key=times.get, reverse=True)[:12]
+    return "\n".join(f"{times[key] / total:6.1%}  {key}" for key in largest)
 
 
 def machine(options: argparse.Namespace) -> dict:
