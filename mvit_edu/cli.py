@@ -1,12 +1,13 @@
-"""The command `mvit-edu`: look at stage tables, predict on a video, convert weights.
+"""The command `mvit-edu`: look at stage tables, predict on a video, convert weights, check a list of videos.
 
-Errors are one line on stderr. Exit codes: 0 done, 1 failed, 2 called wrongly.
+Errors are one line on stderr. Exit codes: 0 done, 1 failed, 2 called wrongly, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import re
 import sys
@@ -15,8 +16,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
+from tqdm import tqdm
 
 from mvit_edu.data import VideoError, clip_indices, load_clip, video_info
+from mvit_edu.data.check_list import DECODE, check_videos, summarize, write_report
+from mvit_edu.data.video_list import VideoList, find_videos
 from mvit_edu.model.checkpoints import load_weights, read_checkpoint
 from mvit_edu.model.config import MViTConfig
 from mvit_edu.model.dialects import from_native, to_native, unwrap
@@ -27,6 +31,7 @@ from mvit_edu.model.stages import stage_table
 DIALECTS = ("slowfast", "pytorchvideo", "torchvision", "native")
 WRAPPED = ("slowfast", "pytorchvideo")  # these projects read their weights from the entry "model_state"
 DEFAULT_STRIDE = 4
+SHOWN_FAILURES = 20
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,11 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if "set" in args:
             args.config = configure(parser, args.preset, args.set)
-        args.run(args)
+        return args.run(args) or 0
     except (ValueError, TypeError, VideoError, OSError) as error:
         print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    return 0
 
 
 def build_parser() -> Parser:
@@ -80,6 +84,18 @@ def build_parser() -> Parser:
     convert.add_argument("--to", choices=DIALECTS, required=True, help="whose names to use")
     convert.add_argument("--force", action="store_true", help="write over a file that exists")
     convert.set_defaults(run=run_convert)
+
+    data = commands.add_parser("data", help="check videos before you train on them")
+    data_commands = data.add_subparsers(required=True, metavar="COMMAND")
+    check = data_commands.add_parser("check", help="try to read every video of a list, in parallel")
+    check.add_argument("list", type=Path, metavar="LIST", help="a list with a video a line, or a folder of videos")
+    check.add_argument("--root", metavar="DIR", help="where relative paths start (the folder of the list)")
+    check.add_argument("--workers", type=positive, metavar="N", help="processes (one for each CPU core)")
+    what = "what to decode: first and last frame, every frame, or the first only (ends)"
+    check.add_argument("--decode", choices=DECODE, default="ends", help=what)
+    check.add_argument("--timeout", type=positive, metavar="SECONDS", help="for a file (60; 600 with --decode all)")
+    check.add_argument("--report", type=Path, metavar="FILE", help="write a row for every file: .csv or .jsonl")
+    check.set_defaults(run=run_check)
     return parser
 
 
@@ -179,3 +195,36 @@ def run_convert(args: argparse.Namespace) -> None:
     state = from_native(native, args.to, image=image)
     torch.save({"model_state": state} if args.to in WRAPPED else state, args.output)
     print(f"{args.output}: {len(state)} tensors under the names of {args.to}")
+
+
+def run_check(args: argparse.Namespace) -> int:
+    if args.list.is_dir():
+        paths = sorted(find_videos(args.list))
+    else:
+        paths = [item.path for item in VideoList.read(args.list, root=args.root)]
+    paths = list(dict.fromkeys(paths))
+    if not paths:
+        raise ValueError(f"{args.list} holds no videos.")
+    if args.report and not args.report.parent.is_dir():  # better to fail now than at the end
+        raise ValueError(f"{args.report.parent} is no folder; the report cannot be written there.")
+    timeout = args.timeout or (600 if args.decode == "all" else 60)
+    found = {}
+    stopped = False
+    try:
+        checking = check_videos(paths, decode=args.decode, workers=args.workers, timeout=timeout)
+        with contextlib.closing(checking), tqdm(checking, total=len(paths), unit="video", file=sys.stderr) as bar:
+            for result in bar:
+                found[result.path] = result
+    except KeyboardInterrupt:
+        stopped = True
+    results = [found[path] for path in paths if path in found]
+    bad = [result for result in results if not result.ok]
+    for result in bad[:SHOWN_FAILURES]:
+        print(f"{result.path}: {result.cause}")
+    if len(bad) > SHOWN_FAILURES:
+        print(f"... and {len(bad) - SHOWN_FAILURES} more" + ("" if args.report else "; --report FILE lists them all"))
+    print(summarize(results, len(paths)))
+    if args.report:
+        write_report(args.report, results)
+        print(f"The report is in {args.report}.")
+    return 130 if stopped else int(bool(bad))

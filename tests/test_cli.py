@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 import mvit_edu
 from mvit_edu.cli import class_names, main, stride_of
 from mvit_edu.data import example_clip, load_clip
+from mvit_edu.data.check_list import CheckResult
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,6 +67,9 @@ def test_table_with_changes(capsys):
         (["table", "mvit_tiny", "--set", "pool=median"], "pool is 'median'; use one of conv, max, avg"),
         (["predict", "x.mp4", "--top", "0"], "'0' is not a whole number above 0"),
         (["convert", "a", "b", "--to", "caffe"], "'caffe'"),
+        (["data", "check", "list.csv", "--decode", "some"], "'some'"),
+        (["data", "check", "list.csv", "--workers", "0"], "'0' is not a whole number above 0"),
+        (["data"], "COMMAND"),
         (["frobnicate"], "frobnicate"),
         ([], "COMMAND"),
     ],
@@ -86,6 +91,9 @@ def test_usage_errors(capsys, args, message):
         ),
         (["predict", example_clip(), "--model", "mvit_b_16_in1k"], "mvit_b_16_in1k is a model for images"),
         (["convert", "missing.pth", "out.pth", "--to", "native"], "missing.pth does not exist"),
+        (["data", "check", "missing.csv"], "missing.csv: there is no such file"),
+        (["data", "check", ROOT / "book" / "_static"], "holds no videos"),
+        (["data", "check", ROOT / "mvit_edu" / "data", "--report", "no/r.csv"], "no is no folder"),
     ],
 )
 def test_failures(capsys, args, message):
@@ -162,6 +170,46 @@ def test_convert_of_something_else(capsys, tmp_path):
     torch.save(torch.nn.Linear(2, 2).state_dict(), path)
     code, _, err = run(capsys, "convert", path, tmp_path / "out.pth", "--to", "native")
     assert code == 1 and "holds no MViT of the first version" in err
+
+
+def test_data_check(capsys, tmp_path):
+    good, bad = tmp_path / "my videos" / "a b.mp4", tmp_path / "my videos" / "b.mp4"
+    good.parent.mkdir()
+    shutil.copy(example_clip(), good)
+    report = tmp_path / "report.csv"
+    code, out, err = run(capsys, "data", "check", good.parent, "--workers", 1)
+    assert code == 0 and out.startswith("1 good, 0 bad; 0.00 hours of video.\n") and "1/1" in err
+
+    bad.write_text("no video")
+    (tmp_path / "list.csv").write_text("a b.mp4 0\nb.mp4 1\na b.mp4 0\n")
+    code, out, _ = run(
+        capsys, "data", "check", tmp_path / "list.csv", "--root", good.parent, "--workers", 1, "--report", report
+    )
+    assert code == 1 and out.startswith(f"{bad}: ") and "\n1 good, 1 bad;" in out
+    assert [line.split(",")[1] for line in report.read_text().splitlines()] == ["ok", "True", "False"]
+
+
+def test_data_check_stopped_by_the_user(capsys, tmp_path, monkeypatch):
+    def interrupted(paths, **options):
+        assert options == {"decode": "all", "workers": None, "timeout": 600}
+        yield CheckResult(paths[1], False, "broken.")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mvit_edu.cli.check_videos", interrupted)
+    (tmp_path / "list.csv").write_text("a.mp4 0\nb.mp4 0\nc.mp4 0\n")
+    report = tmp_path / "report.jsonl"
+    code, out, _ = run(capsys, "data", "check", tmp_path / "list.csv", "--decode", "all", "--report", report)
+    assert code == 130 and "Stopped after 1 of 3: 0 good, 1 bad" in out
+    assert len(report.read_text().splitlines()) == 1
+
+
+def test_data_check_shows_twenty_failures(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "mvit_edu.cli.check_videos", lambda paths, **options: (CheckResult(path, False, "broken.") for path in paths)
+    )
+    (tmp_path / "list.csv").write_text("".join(f"{n}.mp4 0\n" for n in range(23)))
+    code, out, _ = run(capsys, "data", "check", tmp_path / "list.csv")
+    assert code == 1 and out.count("broken.") == 20 and "... and 3 more; --report FILE lists them all\n" in out
 
 
 def test_class_names_and_strides():

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "visualize": {"model", "data"},
     "check": {"model", "data"},
 }
-OUTSIDE = {"model": {"torch", "einops"}, "data": {"torch", "torchvision", "av", "numpy"}}
+OUTSIDE = {"model": {"torch", "einops"}, "data": {"torch", "torchvision", "av", "numpy", "tqdm"}}
 FILES = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] in MAY_IMPORT]
 
 

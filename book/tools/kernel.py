@@ -9,9 +9,9 @@ from book.tools.chapters import ROOT
 
 NO_NETWORK = '''\
 """Chapters run without a network: only this machine's own addresses can be reached."""
-import socket
+import socket as _socket
 
-_connect, _connect_ex, _getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+_connect, _connect_ex, _getaddrinfo = _socket.socket.connect, _socket.socket.connect_ex, _socket.getaddrinfo
 
 
 def _refuse_outside(host):
@@ -22,7 +22,7 @@ def _refuse_outside(host):
 
 def _checked(function):
     def connect(self, address):
-        if self.family in (socket.AF_INET, socket.AF_INET6):
+        if self.family in (_socket.AF_INET, _socket.AF_INET6):
             _refuse_outside(address[0])
         return function(self, address)
 
@@ -34,9 +34,8 @@ def _local_getaddrinfo(host, *args, **kwargs):
     return _getaddrinfo(host, *args, **kwargs)
 
 
-socket.socket.connect, socket.socket.connect_ex = _checked(_connect), _checked(_connect_ex)
-socket.getaddrinfo = _local_getaddrinfo
-del socket
+_socket.socket.connect, _socket.socket.connect_ex = _checked(_connect), _checked(_connect_ex)
+_socket.getaddrinfo = _local_getaddrinfo
 '''
 
 CONFIG = "c = get_config()\nc.HistoryManager.enabled = False\nc.IPKernelApp.log_level = 40\n"

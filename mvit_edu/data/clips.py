@@ -1,4 +1,4 @@
-"""Read exact frames of a video file with PyAV, and turn them into a clip (Chapter 1).
+"""Read exact frames of a video file with PyAV, and turn them into a clip (Chapters 1 and 7).
 
 A clip of T frames, τ frames apart, is written T×τ: MViT-B 16×4 sees 16 frames spread over 64, which
 is about two seconds of a 30 fps video.
@@ -6,39 +6,35 @@ is about two seconds of a 30 fps video.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from mvit_edu.data.packets import VideoError
+from mvit_edu.data.reader import Video, VideoInfo
+
+__all__ = [
+    "MEAN",
+    "STD",
+    "Video",
+    "VideoError",
+    "VideoInfo",
+    "clip_indices",
+    "clip_to_frames",
+    "example_clip",
+    "load_clip",
+    "open_video",
+    "read_frames",
+    "video_info",
+]
+
 MEAN = 0.45  # of every color channel, for pixel values in [0, 1]
 STD = 0.225
 MARGIN = 256 / 224  # the paper resizes the short side to 256 and crops 224 out of it
-
-
-class VideoError(RuntimeError):
-    """A video file that cannot be used. The message names the file and the cause."""
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What `video_info` found: the number of frames, frames per second, and the size in pixels."""
-
-    frames: int
-    fps: float
-    height: int
-    width: int
-
-    @property
-    def seconds(self) -> float:
-        return self.frames / self.fps
 
 
 def example_clip() -> Path:
@@ -50,52 +46,48 @@ def example_clip() -> Path:
 
 
 def video_info(path: str | Path) -> VideoInfo:
-    """Frames, fps, height, width and seconds of the first video stream of a file.
+    """Number of frames, rate, size, duration and key frames of a video file.
 
-    The frames are counted from the packets in the file, not read from a header, and nothing is decoded.
+    The frames are counted from the packets in the file, not read from a header; one frame is decoded, because
+    it alone tells the rotation.
 
     Raises:
         VideoError: if the file is missing, empty, not a video, or has no video stream.
     """
-    with _open(path) as (container, stream):
-        rate = stream.average_rate or stream.guessed_rate
-        if not rate:
-            raise VideoError(f"{path}: the video stream does not say how many frames it shows per second.")
-        frames = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
-        return VideoInfo(frames, float(rate), stream.codec_context.height, stream.codec_context.width)
+    with Video(path) as video:
+        return video.info
 
 
-def read_frames(path: str | Path, indices: Iterable[int]) -> np.ndarray:
-    """Exactly the frames asked for, counted from 0 in the order in which the video shows them.
-
-    The file is decoded from its start up to the largest index. That is exact for every codec; it is
-    also slow at the end of a long video, where seeking to a key frame first would help.
+def read_frames(
+    path: str | Path,
+    indices: Iterable[int] | None = None,
+    *,
+    times: Iterable[float] | None = None,
+    threads: int = 1,
+) -> np.ndarray:
+    """Exactly the frames asked for, by number or by time.
 
     Args:
-        indices: frame numbers. They may repeat and need not be sorted.
+        indices: frame numbers, counted from 0 in the order in which the video shows them.
+        times: instead of `indices`, seconds after the first frame; each gives the frame on screen at that time.
+            Numbers and times may repeat and need not be sorted.
+        threads: decoder threads. One is right in the workers of a `DataLoader`, which are many already; 0 lets
+            FFmpeg choose, which helps with pictures much larger than the 340x256 used here.
 
     Returns:
         uint8 RGB array (T, H, W, 3), T = len(indices), in the order of `indices`.
 
     Raises:
-        VideoError: if the file is missing, empty, not a video, has no video stream, or has no such frame.
+        VideoError: if the file is missing, damaged, not a video, has no video stream, or has no such frame.
+        TypeError, ValueError: if `indices` or `times` are no possible values.
     """
-    indices = _checked_indices(indices)
-    wanted = set(indices)
-    last = max(indices)
-    found: dict[int, np.ndarray] = {}
-    count = 0
-    with _open(path) as (container, stream):
-        stream.thread_type = "AUTO"
-        for frame in container.decode(stream):
-            if count in wanted:
-                found[count] = frame.to_ndarray(format="rgb24")  # (H, W, 3)
-            count += 1
-            if count > last:
-                break
-    if count <= last:
-        raise VideoError(f"{path}: there is no frame {last}; the video has {count} frames, counted from 0.")
-    return np.stack([found[index] for index in indices])  # (T, H, W, 3)
+    with Video(path, threads=threads) as video:
+        return video.read(indices, times=times)
+
+
+def open_video(path: str | Path, threads: int = 1) -> Video:
+    """An open video, for a `with` statement: what it holds, and its frames by number or time. See `Video`."""
+    return Video(path, threads=threads)
 
 
 def clip_indices(length: int, frames: int = 16, stride: int = 4, start: int | None = None) -> list[int]:
@@ -143,7 +135,8 @@ def load_clip(
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise ValueError(f"size={size} must be at least 1.")
-    pixels = read_frames(path, clip_indices(video_info(path).frames, frames, stride, start))
+    with Video(path) as video:
+        pixels = video.read(clip_indices(video.frames, frames, stride, start))  # (T, H, W, 3)
     clip = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255  # (T, 3, H, W)
     scale = MARGIN * max(height / clip.shape[-2], width / clip.shape[-1])
     resized = [max(height, round(clip.shape[-2] * scale)), max(width, round(clip.shape[-1] * scale))]
@@ -168,36 +161,3 @@ def clip_to_frames(clip: torch.Tensor) -> np.ndarray:
         raise ValueError(f"A clip has shape (3, T, H, W) or (1, 3, T, H, W), got {tuple(clip.shape)}.")
     pixels = (clip.detach().float().cpu() * STD + MEAN) * 255
     return pixels.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 3, 0).numpy()  # (T, H, W, 3)
-
-
-def _checked_indices(indices: Iterable[int]) -> list[int]:
-    try:
-        checked = [operator.index(index) for index in indices]
-    except TypeError as error:
-        raise TypeError(f"indices must be whole numbers, such as [0, 4, 8], got {indices!r}.") from error
-    if not checked:
-        raise ValueError("indices is empty: ask for at least one frame.")
-    if min(checked) < 0:
-        raise ValueError(f"Frames are counted from 0; got index {min(checked)}.")
-    return checked
-
-
-@contextmanager
-def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
-    """The opened file and its first video stream; whatever goes wrong inside becomes a VideoError."""
-    file = Path(path)
-    if not file.is_file():
-        raise VideoError(f"{path}: there is no such file.")
-    if file.stat().st_size == 0:
-        raise VideoError(f"{path}: the file is empty (0 bytes); was the download cut off?")
-    try:
-        with av.open(str(file)) as container:
-            if not container.streams.video:
-                kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-                raise VideoError(f"{path}: the file has no video stream (it holds: {kinds}).")
-            stream = container.streams.video[0]
-            if stream.codec_context is None:
-                raise VideoError(f"{path}: this build of FFmpeg has no decoder for the video stream.")
-            yield container, stream
-    except av.error.FFmpegError as error:
-        raise VideoError(f"{path}: the file cannot be read as a video ({error.strerror}).") from error
