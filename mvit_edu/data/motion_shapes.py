@@ -11,24 +11,18 @@ a model without a sense of order can get.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import multiprocessing
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from fractions import Fraction
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from mvit_edu.data.clips import MEAN, STD
 from mvit_edu.data.motion_drawing import BACKGROUNDS, LOOKS, Track, draw, make_background
+from mvit_edu.data.motion_files import write_clips
 
 MOTIONS = {
     "horizontal": ("left", "right"),
@@ -135,7 +129,7 @@ class MotionShapes(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         """Clip, float32 (3, T, H, W), pixel values minus 0.45 divided by 0.225, and label."""
         clip = torch.from_numpy(self.frames_of(index)).permute(3, 0, 1, 2)  # (3, T, H, W)
-        return (clip / 255 - MEAN) / STD, self.label(index)
+        return ((clip / 255 - MEAN) / STD).contiguous(), self.label(index)
 
     def label(self, index: int) -> int:
         """The class of clip `index`, without drawing it."""
@@ -171,12 +165,13 @@ class MotionShapes(Dataset):
         goes on where it was.
 
         H.264 does not treat past and future alike, so files carry traces of the true order that clips in memory
-        do not have. With `keyframe_every=1` every frame is coded by itself, and the partner's files hold the
-        same frames backwards again, at several times the size.
+        do not have. With `keyframe_every=1` every frame is coded by itself: the files are larger, and the
+        partner's file shows the same frames backwards again. Color is stored at half the resolution, which
+        at 32 x 32 limits the likeness to about 31 dB.
 
         Args:
-            crf: the quality of libx264; 0 is the best, and 12 keeps small shapes in color recognizable. With
-                `keyframe_every=1` it is the fixed quantizer instead.
+            crf: the quality of libx264, from 0, the best, to 51. With `keyframe_every=1` it is the fixed
+                quantizer instead.
             keyframe_every: frames from one key frame to the next.
             workers: processes that draw and encode; 0 does it in this one.
             progress: show a progress bar.
@@ -187,29 +182,7 @@ class MotionShapes(Dataset):
         Raises:
             ValueError: if the size is odd, or the folder holds this split made with other settings.
         """
-        folder = Path(folder)
-        if self.hw[0] % 2 or self.hw[1] % 2:
-            raise ValueError(f"size={self.size} must be even in height and width to be written as H.264.")
-        settings = {**asdict(self), "crf": crf, "keyframe_every": keyframe_every}
-        record = folder / f"{self.split}.json"
-        text = json.dumps(settings, indent=1) + "\n"
-        if record.exists() and record.read_text() != text:
-            raise ValueError(f"{record} was made with other settings; choose another folder, or delete that one.")
-        for name in self.classes:
-            (folder / self.split / name).mkdir(parents=True, exist_ok=True)
-        _replace_text(record, text)
-        job = partial(_write_clip, self, folder, crf, keyframe_every)
-        bar = partial(tqdm, total=len(self), desc=f"{self.split} clips", unit="clip", disable=not progress)
-        if workers:
-            with multiprocessing.get_context("spawn").Pool(workers) as pool:
-                for _ in bar(pool.imap_unordered(job, range(len(self)), chunksize=16)):
-                    pass
-        else:
-            for index in bar(range(len(self))):
-                job(index)
-        _replace_text(folder / "classes.txt", "".join(f"{name}\n" for name in self.classes))
-        lines = (f"{_file_name(self, index)} {self.label(index)}\n" for index in range(len(self)))
-        return _replace_text(folder / f"{self.split}.csv", "".join(lines))
+        return write_clips(self, Path(folder), crf, keyframe_every, workers, progress)
 
     def _generator(self, index: int) -> np.random.Generator:
         text = f"MotionShapes {self.seed} {self.split} {self._checked_index(index)}"
@@ -238,7 +211,7 @@ class MotionShapes(Dataset):
         """Where the shapes of a scene are in each frame, played forwards; one shape, or two for "distance"."""
         side = min(self.hw)
         still = np.zeros(self.frames)
-        progress = np.linspace(0, 1, self.frames) if self.frames > 1 else still
+        progress = np.linspace(0, 1, self.frames)
         travel = scene.rate * self.speed / self.fps * np.arange(self.frames)  # short sides
         x, y, angle, radius = scene.x + still, scene.y + still, scene.angle + still, scene.radius + still
         opacity = 1 + still
@@ -254,7 +227,7 @@ class MotionShapes(Dataset):
             opacity = progress
         if scene.motion != "distance":
             return [Track(x * side, y * side, radius * side, angle, opacity)]
-        apart = scene.rate * (0.3 - 0.2 * progress)  # from the middle of the two to each
+        apart = scene.rate * (0.2 - 0.13 * progress)  # from the middle of the two to each; 0.25 is the farthest
         dx, dy = apart * math.cos(scene.direction), apart * math.sin(scene.direction)
         small = 0.55 * radius
         return [Track((x + s * dx) * side, (y + s * dy) * side, small * side, angle, opacity) for s in (-1, 1)]
@@ -275,38 +248,6 @@ def _noise(shape: tuple[int, ...], deviation: float, rng: np.random.Generator) -
     steps = np.frombuffer(rng.bytes(math.prod(shape)), dtype=np.uint8).reshape(shape)
     width = deviation / math.sqrt((256**2 - 1) / 12)  # of one step
     return (steps - np.float32(127.5)) * np.float32(width)
-
-
-def _file_name(data: MotionShapes, index: int) -> str:
-    return f"{data.split}/{data.classes[data.label(index)]}/{index:06d}.mp4"
-
-
-def _write_clip(data: MotionShapes, folder: Path, crf: int, keyframe_every: int, index: int) -> None:
-    """Encode one clip into its place, unless it is there already."""
-    path = folder / _file_name(data, index)
-    if path.exists():
-        return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    quality = {"qp": str(crf)} if keyframe_every == 1 else {"crf": str(crf)}
-    try:
-        with av.open(str(temporary), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=Fraction(data.fps).limit_denominator(1001))
-            stream.height, stream.width = data.hw
-            stream.pix_fmt = "yuv420p"
-            stream.options = {"g": str(keyframe_every), "sc_threshold": "0", "threads": "1", **quality}
-            for pixels in data.frames_of(index):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-            container.mux(stream.encode(None))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _replace_text(path: Path, text: str) -> Path:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-    return path
 
 
 def bag_of_frames_bound(appearance_bias: float, alike: int = 2) -> float:
@@ -348,11 +289,11 @@ def _check(data: MotionShapes) -> None:
     for name, least in (("length", 0), ("frames", 2)):
         if getattr(data, name) != int(getattr(data, name)) or getattr(data, name) < least:
             raise ValueError(f"{name}={getattr(data, name)} must be a whole number, at least {least}.")
-    choices = (("split", SPLITS), ("background", BACKGROUNDS), ("contrast", CONTRASTS))
-    for name, allowed in (*choices, *(("motions", tuple(MOTIONS)) for _ in data.motions)):
-        for value in data.motions if name == "motions" else (getattr(data, name),):
-            if value not in allowed:
-                raise ValueError(f"{name}={value!r} does not exist; choose from {', '.join(allowed)}.")
+    choices = {"split": SPLITS, "background": BACKGROUNDS, "contrast": CONTRASTS}
+    chosen = [(name, getattr(data, name), allowed) for name, allowed in choices.items()]
+    for name, value, allowed in (*chosen, *(("motions", motion, tuple(MOTIONS)) for motion in data.motions)):
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r} does not exist; choose from {', '.join(allowed)}.")
     if not data.motions or len(set(data.motions)) < len(data.motions):
         raise ValueError(f"motions={data.motions} must name at least one pair, and none twice.")
     if data.noise < 0 or data.fps <= 0 or data.speed <= 0:
