@@ -1,4 +1,4 @@
-"""Run the comparison and write the table: `make bench`, or `python -m benchmarks [--repeats 5] [--device cuda]`."""
+"""Run the comparisons and write the tables: `make bench`, or `python -m benchmarks [--repeats 5] [--device cuda]`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from benchmarks import reading
 from benchmarks.contenders import OURS, contenders
 from benchmarks.measure import Peak, alternate, forward, median_ratio, saved_mib, training_step
 from mvit_edu import MViT, get_config
@@ -63,9 +64,12 @@ def main() -> None:
             row |= {"measured": about | {"load": os.getloadavg()[1]}}
             replace_or_add(log[part], row)
             file.write_text(json.dumps(log, indent=1) + "\n")
-    text = table(log, options.device)
-    print(text)
-    (options.out / f"RESULTS_{options.device}.md").write_text(text + "\n")
+    if log["timings"]:
+        text = table(log, options.device)
+        print(text)
+        (options.out / f"RESULTS_{options.device}.md").write_text(text + "\n")
+    if options.device == "cpu":  # reading and decoding are work for a CPU
+        reading.measure(options.repeats, options.only, options.out)
 
 
 def identity(row: dict) -> tuple:
