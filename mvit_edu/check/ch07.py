@@ -41,6 +41,16 @@ def _rounded(length, fps, T, tau, start):
     return [min(int(np.rint(place)), length - 1) for place in np.linspace(start, start + span - 1, T)]
 
 
+def _rounded_span(length, fps, T, tau, start):
+    span = round(T * tau / 30 * fps)
+    return [min(math.floor(place + 1e-9), length - 1) for place in np.linspace(start, start + span - 1, T)]
+
+
+def _cut_span(length, fps, T, tau, start):
+    span = int(T * tau / 30 * fps)
+    return [min(math.floor(place + 1e-9), length - 1) for place in np.linspace(start, start + span - 1, T)]
+
+
 def _past_the_end(length, fps, T, tau, start):
     return _window(10**9, fps, T, tau, start)
 
@@ -108,6 +118,14 @@ ex_07_1 = Exercise(
         Mistake(
             "You rounded to the nearest frame. The released code casts to whole numbers, which rounds down.", _rounded
         ),
+        *(
+            Mistake(
+                "You rounded the length of the window to whole frames. Keep it as it is (at 12 fps, 8x8 has 25.6 "
+                "frames), and round down only the places.",
+                wrong,
+            )
+            for wrong in (_rounded_span, _cut_span)
+        ),
         Mistake(
             "You ask for frames behind the end of the video. Repeat its last frame, length - 1, instead.",
             _past_the_end,
@@ -130,6 +148,18 @@ def _packets(frame, key, wanted):
 
 def _number_is_place(frame, key, wanted):
     return _packets(sorted(frame), key, wanted)
+
+
+def _numbers(frame, key, wanted):
+    return sorted(frame[place] for place in _packets(frame, key, wanted))
+
+
+def _key_before(frame, key, wanted):
+    needed: set[int] = set()
+    for number in wanted:
+        place = frame.index(number)
+        needed |= set(range(max((k for k in range(place) if key[k]), default=0), place + 1))
+    return sorted(needed)
 
 
 def _from_the_start(frame, key, wanted):
@@ -199,6 +229,15 @@ ex_07_2 = Exercise(
             _number_is_place,
         ),
         Mistake(
+            "These are the numbers of the frames. The task wants the places of their packets, i and not frame[i].",
+            _numbers,
+        ),
+        Mistake(
+            "For a wanted key frame you go back to the key frame before it. A key frame needs only itself: look for "
+            "the last one at or before the packet.",
+            _key_before,
+        ),
+        Mistake(
             "You decode from the start of the file. Decoding can begin at the last key frame at or before the "
             "packet that is wanted.",
             _from_the_start,
@@ -259,6 +298,12 @@ def _gray_noise(clip, p=0.25):
     return torch.where(erased != clip, erased[:1].expand_as(clip), clip)
 
 
+def _one_value(clip, p=0.25):
+    erased = _erase(clip, p)
+    value = torch.randn(*clip.shape[:2], 1, 1).expand_as(clip)
+    return torch.where(erased != clip, value, clip)
+
+
 def _zeros(clip, p=0.25):
     erased = _erase(clip, p)
     return torch.where(erased != clip, torch.zeros_like(clip), clip)
@@ -312,6 +357,8 @@ def _verdict(answer: Any, clip: torch.Tensor, p: float) -> str:
     noise = torch.cat([value.flatten() for value in values]) if values else torch.zeros(0)
     if values and (abs(float(noise.mean())) > 0.1 or abs(float(noise.std()) - 1) > 0.15):
         return f"the noise has mean {noise.mean():.1f} and standard deviation {noise.std():.1f}, not 0 and 1."
+    if any(torch.equal(value, value[..., :1].expand_as(value)) for value in values):
+        return "all pixels of the box have the same value."
     if any(torch.equal(value[:, 0], value[:, 1]) for value in values):
         return "the noise is the same picture in all frames."
     if any(torch.equal(value[0], value[1]) for value in values):
@@ -343,6 +390,10 @@ ex_07_3 = Exercise(
         ),
         Mistake(
             "All three channels get the same noise. Draw it for every channel: torch.randn(3, T, h, w).", _gray_noise
+        ),
+        Mistake(
+            "All pixels of the box have the same value. Draw noise for every pixel: torch.randn(3, T, h, w).",
+            _one_value,
         ),
         Mistake("You filled the box with zeros; the recipe wants noise: torch.randn(3, T, h, w).", _zeros),
         Mistake(

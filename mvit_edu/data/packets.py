@@ -30,7 +30,7 @@ class PacketIndex:
 
     pts: list[int | None]  # of every packet: when its frame is shown, in ticks
     dts: list[int | None]  # of every packet: when it has to be decoded, in ticks
-    place: dict[tuple[int | None, int | None], int]  # (pts, dts) of a packet -> its place in decoding order
+    place: dict[int, int]  # pts of a packet -> its place in decoding order; empty where times are not to be trusted
     key: np.ndarray  # (packets,) bool: decoding can start here
     shown: np.ndarray  # (frames,) the packet of every frame, in the order in which they are shown
     ordered: bool  # every packet has its own time; otherwise frames have to be counted
@@ -73,7 +73,7 @@ def index_of(path: Path, packets: Iterable[av.Packet], stream: av.video.stream.V
         times = np.arange(len(order)) * step
     else:
         raise VideoError(f"{path}: the video stream says neither when its frames are shown nor how many per second.")
-    place = {pair: number for number, pair in enumerate(zip(pts, dts, strict=True))}
+    place = {time: number for number, time in enumerate(pts)} if ordered else {}
     return PacketIndex(
         pts, dts, place, np.array(key), order, ordered, stream.time_base, times, float(times[-1] + (step or 1))
     )

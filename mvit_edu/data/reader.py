@@ -224,20 +224,25 @@ class Video:
                 yield packet
 
     def _seek(self, place: int) -> None:
-        """Move to a packet or to one before it. A seek that leads elsewhere is replaced by a new start."""
-        index = self._index
-        target = index.dts[place] if index.dts[place] is not None else index.pts[place]
-        try:
-            self._container.seek(int(target), stream=self._stream, backward=True)
-            packets = video_packets(self._container, self._stream)
-            packet = next(packets, None)
-        except (av.error.FFmpegError, TypeError):
-            packet = None
-        at = index.place.get((packet.pts, packet.dts)) if packet else None
-        if at is None or at > place:
-            self._open()
-        else:
-            self._at, self._demuxer = at, chain([packet], packets)
+        """Move to a packet or to one before it.
+
+        Containers disagree whether a seek goes by the time shown or by the time decoded. If neither leads to the
+        packet or before it, the file is opened anew.
+        """
+        for target in (self._index.pts[place], self._index.dts[place]):
+            if target is None:
+                continue
+            try:
+                self._container.seek(target, stream=self._stream, backward=True)
+                packets = video_packets(self._container, self._stream)
+                packet = next(packets, None)
+            except av.error.FFmpegError:
+                continue
+            at = self._index.place.get(packet.pts) if packet else None
+            if at is not None and at <= place:
+                self._at, self._demuxer = at, chain([packet], packets)
+                return
+        self._open()
 
     def _open(self) -> None:
         self.close()

@@ -59,6 +59,14 @@ def rounds(length, fps, T, tau, start):
     return np.linspace(start, start + span - 1, T).round().astype(int).clip(0, length - 1)
 
 
+def rounds_the_length(length, fps, T, tau, start):
+    return np.linspace(start, start + round(T * tau * fps / 30) - 1, T).astype(int).clip(0, length - 1)
+
+
+def cuts_the_length(length, fps, T, tau, start):
+    return np.linspace(start, start + T * tau * fps // 30 - 1, T).astype(int).clip(0, length - 1)
+
+
 def past_the_end(length, fps, T, tau, start):
     return window(10**6, fps, T, tau, start)
 
@@ -81,6 +89,16 @@ def packets(frame, key, wanted):
 def number_is_place(frame, key, wanted):
     keys = [place for place, is_key in enumerate(key) if is_key]
     return {p for number in wanted for p in range(keys[bisect_right(keys, number) - 1], number + 1)}
+
+
+def numbers(frame, key, wanted):
+    return {frame[place] for place in packets(frame, key, wanted)}
+
+
+def key_before(frame, key, wanted):
+    keys = [place for place, is_key in enumerate(key) if is_key]
+    places = [frame.index(number) for number in wanted]
+    return {p for place in places for p in range(max(k for k in keys if k < place), place + 1)}
 
 
 def from_the_start(frame, key, wanted):
@@ -150,6 +168,10 @@ def one_picture(clip, p=0.25):
 
 def gray(clip, p=0.25):
     return erase_with(clip, torch.randn(1, 8, 10, 10)) if torch.rand(()) < p else clip
+
+
+def one_value(clip, p=0.25):
+    return erase_with(clip, torch.randn(3, 8, 1, 1)) if torch.rand(()) < p else clip
 
 
 def zeros(clip, p=0.25):
@@ -226,6 +248,8 @@ WRONG = [
     ("ex_07_1", one_too_far, "one frame too far"),
     ("ex_07_1", without_end, "Your frames are exactly tau apart"),
     ("ex_07_1", rounds, "which rounds down"),
+    ("ex_07_1", rounds_the_length, "rounded the length of the window"),
+    ("ex_07_1", cuts_the_length, "rounded the length of the window"),
     ("ex_07_1", past_the_end, "Repeat its last frame"),
     ("ex_07_1", forgets_start, "You forgot `start`"),
     ("ex_07_1", seconds, "These are seconds"),
@@ -236,11 +260,14 @@ WRONG = [
     ("ex_07_2", wanted_only, "the wanted frames alone"),
     ("ex_07_2", stops_before, "The wanted frame itself is missing"),
     ("ex_07_2", after_the_key, "The key frames are missing"),
+    ("ex_07_2", numbers, "places of their packets"),
+    ("ex_07_2", key_before, "needs only itself"),
     ("ex_07_2", whole_groups, "You decode whole groups"),
     ("ex_07_3", place_a_frame, "Draw its place once"),
     ("ex_07_3", coin_a_frame, "Toss it once for the clip"),
     ("ex_07_3", one_picture, "the box stands still"),
     ("ex_07_3", gray, "All three channels"),
+    ("ex_07_3", one_value, "have the same value"),
     ("ex_07_3", zeros, "filled the box with zeros"),
     ("ex_07_3", uniform, "standard normal"),
     ("ex_07_3", always, "You erase every clip"),

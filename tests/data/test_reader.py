@@ -179,6 +179,18 @@ def test_hidden_frames_of_vp8_do_not_count(tmp_path):
         assert np.array_equal(opened.read([9, 10, 29, 50]), expected[[9, 10, 29, 50]])
 
 
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "h264.ts", "hevc.mp4", "vp9.webm", "mpeg4_b_frames.avi"])
+def test_a_seek_leads_to_the_key_frame_itself(tmp_path, monkeypatch, name):
+    """Not to the one before it, and not by opening the file again: that would cost what seeking should save."""
+    path = write_video(tmp_path / name, 120, **FILES[name][0])
+    with open_video(path) as opened:
+        monkeypatch.setattr(opened, "_open", lambda: pytest.fail("the file was opened again"))
+        for number in (108, 12, 60):
+            place = int(opened._index.shown[number])
+            opened._seek(place)
+            assert opened._at == place and number in opened.key_frames
+
+
 def test_a_seek_that_leads_elsewhere_costs_time_but_no_frame(video, monkeypatch):
     expected = all_frames(video)
     with open_video(video) as opened:
