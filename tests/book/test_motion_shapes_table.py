@@ -52,6 +52,10 @@ def test_the_sentences_hold_in_the_log():
         assert abs(test["in order"] - test["shuffled"]) < 0.03
     for test in tests("mvit_attention", scale=25):
         assert test["in order"] > 0.65 and test["shuffled"] < 0.5
+        each = [test[f"class {label}"] for label in range(12)]  # the six that move or turn come first
+        assert round(sum(each[6:]) / 6, 2) == 0.92 and round(sum(each[:6]) / 6, 2) == 0.55
+    for test in tests("mvit_no_cube"):
+        assert round(test["in order"], 2) == 0.92
     for test in tests("vit_tiny", scale=25):
         assert round(test["pair"], 2) == 0.71 and round(test["in order"], 2) == 0.53
         assert round(test["shuffled"], 2) == 0.30 and abs(test["pair"] / 2 - 0.36) < 0.01
