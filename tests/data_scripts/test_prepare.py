@@ -179,20 +179,24 @@ def test_the_command_line(tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_an_ended_run_goes_on(tmp_path, how):
     """Kill a run while files are being written; nothing half done counts, and the next run gives the same files."""
-    names = [f"{letter}.mp4" for letter in "abcdefghijkl"]  # many, so that some are left when the first is seen
+    names = [f"{letter}.mp4" for letter in "abcdefghijkl"]
     first = make_video(tmp_path / "in" / names[0], count=100, size=(320, 240), key_frames=100)
     for name in names[1:]:
         shutil.copy(first, tmp_path / "in" / name)
     options = ["--preset", "veryslow", "--workers", "2", "--short-side", "48"]
-    process = start_script(tmp_path, *options)
     videos = tmp_path / "out" / "videos"
-    deadline = time.monotonic() + 60
-    while not list(videos.glob("*.mp4")):
-        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
-        time.sleep(0.005)
-    process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
-    done = {path.name: path.stat().st_mtime_ns for path in videos.glob("*.mp4")}
+    for _ in range(10):  # on a busy machine the signal may come when everything is done
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        process = start_script(tmp_path, *options)
+        deadline = time.monotonic() + 60
+        while not list(videos.glob("*.mp4")):
+            assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+            time.sleep(0.005)
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+        done = {path.name: path.stat().st_mtime_ns for path in videos.glob("*.mp4")}
+        if len(done) < len(names):
+            break
     assert 0 < len(done) < len(names)
     assert all(problem(path, SMALL, 100) == "" for path in videos.glob("*.mp4"))
     if how == signal.SIGINT:
