@@ -144,9 +144,16 @@ sys.exit(execute(parser, None, plan))
 """
 
 
+def obey_ctrl_c() -> None:
+    """Tests that run in the background ignore SIGINT, and so would the processes that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start_script(tmp_path: Path, *options: str) -> subprocess.Popen:
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "in"), str(tmp_path / "out"), *options]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=obey_ctrl_c
+    )
 
 
 def script(tmp_path: Path, *options: str) -> tuple[int, str, str]:
