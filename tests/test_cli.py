@@ -11,9 +11,11 @@ import pytest
 import torch
 
 import mvit_edu
-from mvit_edu.cli import class_names, main, stride_of
-from mvit_edu.data import example_clip, load_clip
+from mvit_edu.cli import main
+from mvit_edu.cli.weights import names_of, stride_of
+from mvit_edu.data import ClipSpec, VideoItem, VideoList, example_clip
 from mvit_edu.data.check_list import CheckResult
+from mvit_edu.evaluation import get_protocol
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,7 +109,7 @@ def test_predict_without_weights_says_so_first(capsys):
     lines = out.splitlines()
     assert code == 0
     assert "untrained" in lines[0] and "mean nothing" in lines[0]
-    assert lines[1] == "coffee.mp4: frames 39 to 67 of 108 in steps of 4, center crop of 32x32"
+    assert lines[1] == "coffee.mp4: 1 clip of 8 frames of 32x32, from second 1.27 to 2.30 of 3.60"
     assert len(lines) == 2 + 5
 
 
@@ -129,8 +131,10 @@ def test_predict_with_weights(capsys, weights):
 
     model = mvit_edu.create_model("mvit_tiny", num_classes=7).eval()
     mvit_edu.load_weights(model, weights)
+    videos = VideoList((VideoItem(str(example_clip())),))
+    clip = get_protocol("center").dataset(videos, ClipSpec(8, 2), 32)[0].clip
     with torch.inference_mode():
-        scores = model(load_clip(example_clip(), frames=8, stride=2, size=32)).softmax(-1)[0]
+        scores = model(clip).softmax(-1)[0]
     expected = [f"{scores[i]:7.2%}  class {i}" for i in scores.argsort(descending=True)[:3]]
     assert out.splitlines()[2:] == expected
 
@@ -195,7 +199,7 @@ def test_data_check_stopped_by_the_user(capsys, tmp_path, monkeypatch):
         yield CheckResult(paths[1], False, "broken.")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mvit_edu.cli.check_videos", interrupted)
+    monkeypatch.setattr("mvit_edu.cli.check.check_videos", interrupted)
     (tmp_path / "list.csv").write_text("a.mp4 0\nb.mp4 0\nc.mp4 0\n")
     report = tmp_path / "report.jsonl"
     code, out, _ = run(capsys, "data", "check", tmp_path / "list.csv", "--decode", "all", "--report", report)
@@ -205,7 +209,7 @@ def test_data_check_stopped_by_the_user(capsys, tmp_path, monkeypatch):
 
 def test_data_check_shows_twenty_failures(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "mvit_edu.cli.check_videos", lambda paths, **options: (CheckResult(path, False, "broken.") for path in paths)
+        "mvit_edu.cli.check.check_videos", lambda paths, **options: (CheckResult(path, False, "broken.") for path in paths)
     )
     (tmp_path / "list.csv").write_text("".join(f"{n}.mp4 0\n" for n in range(23)))
     code, out, _ = run(capsys, "data", "check", tmp_path / "list.csv")
@@ -213,9 +217,9 @@ def test_data_check_shows_twenty_failures(capsys, tmp_path, monkeypatch):
 
 
 def test_class_names_and_strides():
-    names = class_names(400)
-    assert len(names) == 400 and names[0] == "abseiling" and names == sorted(names, key=str.lower)
-    assert class_names(3) == ["class 0", "class 1", "class 2"]
+    names = names_of(400)
+    assert len(names) == 400 and names[0] == "abseiling" and list(names) == sorted(names, key=str.lower)
+    assert names_of(3) == ("class 0", "class 1", "class 2")
     strides = {name: stride_of(name) for name in ("mvit_b_16x4", "mvit_b_24_32x3_slowfast", "vit_b_8x8", "mvit_tiny")}
     assert list(strides.values()) == [4, 3, 8, 4]
 

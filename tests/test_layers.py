@@ -1,4 +1,7 @@
-"""Imports point down only: cli -> studies -> model, data; visualize and check stand on model and data."""
+"""Imports point down only: cli -> studies -> training -> evaluation -> model, data.
+
+visualize stands on model and data; check, the exercises' checks, on all of what a chapter teaches.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ ROOT = Path(mvit_edu.__file__).parent
 MAY_IMPORT = {
     "model": set(),
     "data": set(),
-    "studies": {"model", "data"},
+    "evaluation": {"model", "data"},
+    "training": {"evaluation", "model", "data"},
+    "studies": {"training", "evaluation", "model", "data"},
     "visualize": {"model", "data"},
-    "check": {"model", "data"},
+    "check": {"training", "evaluation", "model", "data"},
 }
 OUTSIDE = {"model": {"torch", "einops"}, "data": {"torch", "torchvision", "av", "numpy", "tqdm"}}
 FILES = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] in MAY_IMPORT]

@@ -2,6 +2,7 @@
 
 from mvit_edu.data.annotations import read_charades, read_imagenet, read_kinetics, read_ssv2
 from mvit_edu.data.ava import read_ava
+from mvit_edu.data.clip_dataset import ClipDataset
 from mvit_edu.data.clips import (
     MEAN,
     STD,
@@ -29,6 +30,7 @@ __all__ = [
     "MEAN",
     "STD",
     "Batch",
+    "ClipDataset",
     "ClipSpec",
     "Failure",
     "FailureLog",

@@ -127,6 +127,15 @@ class VideoDataset(Dataset):
     def __len__(self) -> int:
         return len(self.videos)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes in the order of their numbers; empty if the list has none."""
+        return self.videos.classes
+
+    def name(self, index: int) -> str:
+        """The path of a video, for messages."""
+        return self.videos.items[index].path
+
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         epoch, index = map(operator.index, key if isinstance(key, (tuple, list)) else (0, key))
         if not 0 <= index < len(self):

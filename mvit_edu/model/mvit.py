@@ -52,7 +52,9 @@ class MViT(nn.Module):
         """``clip`` (B, C, T, H, W) -> what the last block returns, (B, [1 +] T'*H'*W', D), and (T', H', W')."""
         x, thw = self.patch_embed(self.checked(clip))  # (B, T'*H'*W', dim)
         if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + T'*H'*W', dim)
+            # times 1: with one clip, this gradient would be the same memory as pos_embed.cls's, and be clipped twice
+            first = 1 * self.cls_token.expand(x.shape[0], -1, -1)  # (B, 1, dim)
+            x = torch.cat([first, x], dim=1)  # (B, 1 + T'*H'*W', dim)
         x = self.pos_embed(x)
         for index, block in enumerate(self.blocks):
             if index < self.checkpoint_blocks and torch.is_grad_enabled():

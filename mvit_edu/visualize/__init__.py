@@ -1,6 +1,11 @@
-"""Pictures for the chapters: film strips, time lines, token grids, pooling windows, stage tables drawn to scale."""
+"""Pictures for the chapters: film strips, time lines, token grids, pooling windows, stage tables drawn to scale,
+training runs and predictions."""
 
+from mvit_edu.visualize.curves import compare_runs, draw_run
 from mvit_edu.visualize.grids import draw_grid, draw_window
+from mvit_edu.visualize.prediction import draw_prediction, save_figure
+from mvit_edu.visualize.rows import read_rows
+from mvit_edu.visualize.schedule import draw_schedule
 from mvit_edu.visualize.stages import cost_bars, stage_pyramid
 from mvit_edu.visualize.style import COLORS, STAGE_COLORS, drawings, photographs, set_style, stage_color
 from mvit_edu.visualize.timeline import draw_lanes, draw_timeline
@@ -9,15 +14,21 @@ from mvit_edu.visualize.video import encode_mp4, film_strip, show_video
 __all__ = [
     "COLORS",
     "STAGE_COLORS",
+    "compare_runs",
     "cost_bars",
     "draw_grid",
     "draw_lanes",
+    "draw_prediction",
+    "draw_run",
+    "draw_schedule",
     "draw_timeline",
     "draw_window",
     "drawings",
     "encode_mp4",
     "film_strip",
     "photographs",
+    "read_rows",
+    "save_figure",
     "set_style",
     "show_video",
     "stage_color",

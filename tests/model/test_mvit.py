@@ -96,6 +96,16 @@ def test_activation_checkpointing_changes_no_gradient():
         torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_gradients_share_no_memory(name):
+    """Or changing them in place, as clipping and accumulation do, would change some of them twice."""
+    model, clip = model_and_clip(VARIANTS[name], batch=1)
+    model(clip).sum().backward()
+    found = [p.grad for p in model.parameters() if p.grad is not None]
+    spans = sorted((g.data_ptr(), g.data_ptr() + g.numel() * g.element_size()) for g in found)
+    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+
+
 def test_initialization_is_the_release_of_2021():
     torch.manual_seed(0)
     model = create_model("mvit_b_16x4", depths=(1, 1, 1, 1))

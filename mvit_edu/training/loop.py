@@ -1,0 +1,231 @@
+"""The training loop (Chapter 8): from a list of videos to checkpoints from which a run goes on bit by bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from mvit_edu.data import Batch, FailureLog, collate
+from mvit_edu.data.videos import item_seed
+from mvit_edu.data.workers import leave_signals_to_parent
+from mvit_edu.evaluation import Protocol, Report, evaluate
+from mvit_edu.training.config import TrainConfig
+from mvit_edu.training.device import autocast, pick_device, pick_precision
+from mvit_edu.training.objective import Objective
+from mvit_edu.training.recipe import Recipe, learning_rate, make_optimizer, set_learning_rate
+from mvit_edu.training.run_log import Bar, RunLog
+from mvit_edu.training.sampler import TrainSampler
+from mvit_edu.training.session import Progress, describe, pack, resume
+from mvit_edu.training.state import Checkpoints, restore_random_states
+from mvit_edu.training.stop import StopRequest
+
+NAMES_SHOWN = 16
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a training ended: `stopped` is "SIGINT" or "SIGTERM" if a signal ended it before its last step."""
+
+    step: int
+    steps: int
+    checkpoint: Path | None
+    best: float | None
+    report: Report | None = field(repr=False)
+    stopped: str | None = None
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss or the gradient of a step is infinite or not a number."""
+
+
+def fit(
+    model: nn.Module,
+    train: Dataset,
+    recipe: Recipe,
+    config: TrainConfig,
+    validation: Dataset | None = None,
+    protocol: Protocol | None = None,
+) -> FitResult:
+    """Train a model; where `config.out` holds a stopped run with the same settings, go on with it. Chapter 8.
+
+    Going on gives the same weights, bit for bit, as a run that never stopped (on a CPU, with the same number of
+    threads): the clips of a step and all that is random in it follow from `seed` and the number of the step.
+
+    Args:
+        model: `MViT`, or any module from clips (B, 3, T, H, W) to logits whose last layer is the linear `head`.
+        train: `VideoDataset` with the `repeats` of the recipe, or `ClipDataset`.
+        validation: `VideoDataset` with views, or `ClipDataset`; None trains without.
+        protocol: how `validation` was made, printed with every result.
+
+    Raises:
+        NonFiniteLoss: with the names of the clips; the checkpoints are those before the step.
+        OSError: a checkpoint could not be written.
+        ValueError: the settings do not fit together, or not to the run in `config.out`.
+    """
+    if train.repeats != recipe.repeats:
+        raise ValueError(f"The dataset gives {train.repeats} copies of a clip, the recipe wants {recipe.repeats}.")
+    device = pick_device(config.device)
+    config = dataclasses.replace(config, precision=pick_precision(config.precision, device))
+    per_epoch = len(train) // (config.batch * config.accumulate)
+    steps = max(1, round(recipe.epochs * per_epoch))
+    clips_per_step = config.batch * config.accumulate * recipe.repeats
+    between = max(1, round(config.validate_every * per_epoch))  # steps from validation to validation
+    prepare(model, config, device)
+    optimizer = make_optimizer(model, recipe)
+    objective = Objective(recipe, model.head.out_features)
+    settings = describe(model, train, recipe, config)
+    checkpoints = Checkpoints(Path(config.out) / "checkpoints", config.keep)
+    found = checkpoints.latest()
+    progress = resume(*found[:2], model, optimizer, settings) if found else Progress()
+    sampler = TrainSampler(
+        len(train), config.batch, steps, accumulate=config.accumulate, first_step=progress.step, seed=config.seed
+    )
+    failures, report, path = FailureLog(config.max_failures), None, found[0] if found else None
+
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        log = stack.enter_context(RunLog(config.out, progress.step, config.tensorboard))
+        bar = stack.enter_context(Bar(steps, progress.step, config.progress))
+        if found:
+            for damaged in found[2]:
+                bar.say(damaged)
+            bar.say(f"Going on from {path}: {progress.step} of {steps} steps are done.")
+        loader = iter(make_loader(train, sampler, config, device))
+        if found:
+            restore_random_states(found[1]["random"])
+        model.train()
+        saved = time.monotonic()
+        while progress.step < steps and stop.signal is None:
+            began = time.perf_counter()
+            batches = [next(loader).to(device, non_blocking=True) for _ in range(config.accumulate)]
+            arrived = time.perf_counter()
+            for batch in batches:
+                failures.add(batch.failures, batch.seen)
+            rate = learning_rate(recipe, progress.step / per_epoch, clips_per_step)
+            set_learning_rate(optimizer, rate)
+            torch.manual_seed(item_seed(config.seed, progress.step, 0))
+            try:
+                loss, norm = train_step(model, optimizer, objective, batches, recipe.clip_norm, config.precision)
+            except NonFiniteLoss as error:
+                raise NonFiniteLoss(explain(error, progress.step, train, batches, path)) from None
+            progress.add(loss, norm, arrived - began, time.perf_counter() - began)
+            bar.step()
+
+            last = progress.step == steps
+            if last or progress.step % config.log_every == 0:
+                row = {"epoch": progress.step / per_epoch, "lr": rate, **progress.row(clips_per_step)}
+                log.write("train", progress.step, **row)
+                bar.show(row)
+            validating = validation is not None and (last or progress.step % between == 0)
+            better = False
+            if validating:
+                report = validate(model, validation, protocol, recipe, config, device)
+                better = progress.best is None or report.main > progress.best
+                progress.best = report.main if better else progress.best
+                log.write("validation", progress.step, epoch=progress.step / per_epoch, **report.metrics())
+                bar.say(f"epoch {progress.step / per_epoch:.2f}: {'; '.join(str(report).splitlines())}")
+            late = time.monotonic() - saved > 60 * config.save_minutes
+            if last or validating or late or stop.signal is not None:
+                state = pack(model, optimizer, progress, sampler, rate, settings)
+                path = checkpoints.save(progress.step, state, best=better)
+                saved = time.monotonic()
+        if failures.draws:
+            bar.say(failures.summary())
+    stopped = stop.signal.name if stop.signal is not None and progress.step < steps else None
+    return FitResult(progress.step, steps, path, progress.best, report, stopped)
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    objective: Objective,
+    batches: Sequence[Batch],
+    clip_norm: float | None = None,
+    precision: str = "fp32",
+) -> tuple[float, float]:
+    """One optimizer step over one or more batches; returns the mean loss and the L2 norm of the gradients. Chapter 8.
+
+    The gradients of several batches are averaged, as if they were one batch; MixUp and CutMix pair the clips within
+    each. Above `clip_norm`, all gradients are scaled down together.
+
+    Raises:
+        NonFiniteLoss: the weights are as they were.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    total = torch.zeros(())
+    for batch in batches:
+        clips, targets = objective.prepare(batch.clips, batch.labels)
+        with autocast(clips.device, precision):
+            logits = model(clips)  # (B, num_classes)
+        loss = objective.loss(logits, targets) / len(batches)
+        loss.backward()
+        total = total.to(loss.device) + loss.detach()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf if clip_norm is None else clip_norm)
+    loss, norm = total.item(), norm.item()
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise NonFiniteLoss(f"loss {loss}, gradient norm {norm}")
+    optimizer.step()
+    return loss, norm
+
+
+def prepare(model: nn.Module, config: TrainConfig, device: torch.device) -> None:
+    """Move a model to the device, and make it spare memory or time as the config says."""
+    model.to(device)
+    if config.checkpoint_blocks:
+        model.checkpoint_blocks = config.checkpoint_blocks
+    if config.compile:
+        for block in model.blocks:  # blocks of one shape share their code
+            block.compile()
+
+
+def make_loader(train: Dataset, sampler: TrainSampler, config: TrainConfig, device: torch.device) -> DataLoader:
+    return DataLoader(
+        train,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=config.workers,
+        worker_init_fn=leave_signals_to_parent,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # of its own: what it draws must not depend on where a run begins
+    )
+
+
+def validate(
+    model: nn.Module,
+    validation: Dataset,
+    protocol: Protocol | None,
+    recipe: Recipe,
+    config: TrainConfig,
+    device: torch.device,
+) -> Report:
+    return evaluate(
+        model,
+        validation,
+        protocol=protocol,
+        batch=config.batch,
+        workers=config.workers,
+        device=device,
+        precision=config.precision,
+        max_failures=config.max_failures,
+    )
+
+
+def explain(error: NonFiniteLoss, step: int, train: Dataset, batches: Sequence[Batch], path: Path | None) -> str:
+    """Which clips a step with a non-finite loss had, and what is left of the run."""
+    names = [train.name(index) for batch in batches for index in dict.fromkeys(batch.index.tolist())]
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    left = f"The last good checkpoint is {path}." if path else "There is no checkpoint yet."
+    return (
+        f"Step {step + 1} has {error}, so the run stops before it changes the weights. Its clips: "
+        f"{', '.join(names[:NAMES_SHOWN])}{more}. {left} Look at these videos, lower the learning rate, or take "
+        "precision fp32."
+    )

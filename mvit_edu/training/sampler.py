@@ -1,0 +1,66 @@
+"""Which clips each step of a training sees: a function of the seed and the step alone (Chapter 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+from mvit_edu.data.videos import item_seed
+
+
+class TrainSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of keys `(epoch, i)` for a whole training, from any step on. Chapter 8.
+
+    Every epoch is a new permutation of the list, drawn from `seed` and the epoch. What does not fill a step at the end
+    of an epoch is left out; another permutation leaves out others. One sampler covers all epochs, so that the loader's
+    workers go on reading while one epoch ends and the next begins.
+
+    Args:
+        length: number of videos in the list.
+        batch: videos in a batch; accumulate: batches of one optimizer step.
+        steps: optimizer steps of the whole training; first_step: the step to begin with, to go on with a run.
+    """
+
+    def __init__(
+        self, length: int, batch: int, steps: int, *, accumulate: int = 1, first_step: int = 0, seed: int = 0
+    ) -> None:
+        if min(batch, accumulate) < 1 or not 0 <= first_step <= steps:
+            raise ValueError(
+                f"batch={batch} and accumulate={accumulate} must be at least 1, and first_step={first_step} must lie "
+                f"between 0 and steps={steps}."
+            )
+        if length < batch * accumulate:
+            raise ValueError(
+                f"The list has {length} videos, fewer than the {batch * accumulate} of one step "
+                f"(batch={batch} x accumulate={accumulate}); make the batch smaller."
+            )
+        self.length, self.batch, self.accumulate = length, batch, accumulate
+        self.steps, self.first_step, self.seed = steps, first_step, seed
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.length // (self.batch * self.accumulate)
+
+    def order(self, epoch: int) -> list[int]:
+        """The videos in the order in which an epoch sees them."""
+        generator = torch.Generator().manual_seed(item_seed(self.seed, epoch, self.length))
+        return torch.randperm(self.length, generator=generator).tolist()
+
+    def position(self, step: int) -> tuple[int, int]:
+        """The epoch, and the place in its order, at which a step begins."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        return epoch, within * self.batch * self.accumulate
+
+    def __len__(self) -> int:
+        return (self.steps - self.first_step) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        known, order = -1, []
+        for step in range(self.first_step, self.steps):
+            epoch, start = self.position(step)
+            if epoch != known:
+                known, order = epoch, self.order(epoch)
+            for begin in range(start, start + self.batch * self.accumulate, self.batch):
+                yield [(epoch, index) for index in order[begin : begin + self.batch]]
