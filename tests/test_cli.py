@@ -209,7 +209,8 @@ def test_data_check_stopped_by_the_user(capsys, tmp_path, monkeypatch):
 
 def test_data_check_shows_twenty_failures(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "mvit_edu.cli.check.check_videos", lambda paths, **options: (CheckResult(path, False, "broken.") for path in paths)
+        "mvit_edu.cli.check.check_videos",
+        lambda paths, **options: (CheckResult(path, False, "broken.") for path in paths),
     )
     (tmp_path / "list.csv").write_text("".join(f"{n}.mp4 0\n" for n in range(23)))
     code, out, _ = run(capsys, "data", "check", tmp_path / "list.csv")

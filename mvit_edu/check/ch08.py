@@ -154,6 +154,7 @@ class _Odd(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(5, 4)
         self.gamma = nn.Parameter(torch.ones(4))  # one axis, and neither a norm nor a bias
+        self.offsets = nn.Parameter(torch.zeros(3, 4))  # two axes, and no weight by name
         self.bias_mix = nn.Linear(4, 4)
         self.relative = nn.Module()
         self.relative.bias = nn.Parameter(torch.zeros(2, 7))  # a table of biases
@@ -369,23 +370,24 @@ def _one_backward(model, parts):
     return loss.item()
 
 
+@torch.no_grad()
+def _means(model, parts):
+    return [F.cross_entropy(model(clips), labels).item() for clips, labels in parts]
+
+
 def _mean_of_losses(model, parts):
-    losses = [F.cross_entropy(model(clips), labels).item() for clips, labels in parts]
     _accumulated(model, parts)
-    return sum(losses) / len(losses)
+    return sum(_means(model, parts)) / len(parts)
 
 
 def _sum_of_losses(model, parts):
-    losses = [F.cross_entropy(model(clips), labels).item() for clips, labels in parts]
     _accumulated(model, parts)
-    return sum(losses)
+    return sum(_means(model, parts))
 
 
 def _loss_of_last(model, parts):
-    clips, labels = parts[-1]
-    last = F.cross_entropy(model(clips), labels).item()
     _accumulated(model, parts)
-    return last
+    return _means(model, parts)[-1]
 
 
 def _takes_step(model, parts):

@@ -103,6 +103,8 @@ class Recipe:
                 f"layer_decay={self.layer_decay} must lie in (0, 1]; repeats={self.repeats} and "
                 f"lr_clips={self.lr_clips} must be at least 1."
             )
+        if not isinstance(self.betas, tuple) or len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas={self.betas} must be two numbers from 0 up to but not including 1.")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm={self.clip_norm} must be above 0, or None for no clipping.")
         if not (0 <= self.drop_path < 1 and 0 <= self.dropout < 1 and 0 <= self.smoothing < 1):
@@ -184,7 +186,7 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
 
 
 def layers_above(name: str, depth: int) -> int:
-    """How many layers lie between a parameter and the head of a model with `depth` blocks."""
+    """How many layers lie between a parameter and the head of a model with `depth` blocks. Chapter 8."""
     if name.startswith("blocks."):
         return depth - int(name.split(".")[1])
     return depth + 1 if name.startswith(("patch_embed", "pos_embed", "cls_token")) else 0

@@ -71,7 +71,7 @@ def pack(
     rate: float,
     settings: dict,
 ) -> dict:
-    """What a checkpoint holds."""
+    """What a checkpoint holds. Chapter 8."""
     epoch, position = sampler.position(progress.step)
     return {
         "format": FORMAT,

@@ -95,7 +95,7 @@ def to_bytes(state: Mapping) -> bytes:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also if the power fails."""
+    """Write a file so that it is there whole or not at all, also if the power fails. Chapter 8."""
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:

@@ -205,6 +205,8 @@ def test_changed_values_are_yours():
         ({"layer_decay": 1.5}, "layer_decay=1.5"),
         ({"repeats": 0}, "repeats=0"),
         ({"clip_norm": 0.0}, "clip_norm=0.0"),
+        ({"betas": 0.9}, "betas=0.9"),
+        ({"betas": (0.9, 1.0)}, "betas="),
         ({"drop_path": 1.0}, "drop_path=1.0"),
     ],
 )
