@@ -23,6 +23,7 @@ from mvit_edu.training import Recipe, TrainConfig, get_recipe, learning_rate, re
 from tests.test_cli import run
 
 ROOT = Path(__file__).parents[1]
+MEDIA = ROOT / "mvit_edu" / "data" / "media"
 SMALL = ["--model", "mvit_tiny", "--recipe", "motion_shapes", "--tensorboard", "off"]
 for change in ("dim=8", "depths=(1, 1)", "crop=16", "cube_stride=(2, 4, 4)"):
     SMALL += ["--set", change]
@@ -183,7 +184,7 @@ def test_wrong_calls_end_with_two(capsys, words, sentence):
     ("words", "sentence"),
     [
         (["train", "--data", "nowhere", *SMALL], "nowhere: there is no such file or folder"),
-        (["train", "--data", ROOT / "mvit_edu" / "data" / "media", *SMALL], "put each video into a folder with the name of its class"),
+        (["train", "--data", MEDIA, *SMALL], "put each video into a folder with the name of its class"),
         (["train", "--data", "DATA", *SMALL, "--batch", 64], "48 videos are fewer than a step takes (batch=64"),
         (["train", "--data", "DATA", *SMALL, "--set", "num_classes=7"], "The data has 4 classes"),
         (["train", "--data", "DATA", *SMALL, "--model", "mvit_b_16_in1k"], "is a model for images"),

@@ -105,8 +105,8 @@ def claim_row(claim: Claim, table: PaperTable) -> str:
     notes = [note for note in (now.text, claim.note) if note]
     if claim.column == "gflops" and any(column.key == "views" for column in table.columns):
         notes.append(f"Views: {table.value(claim.row, 'views')}.")
-    note = " ".join(note if note.endswith(".") else f"{note}." for note in notes)
-    note = escape(note[:1].upper() + note[1:])
+    note = " ".join(sentence(note) for note in notes)
+    note = note[:1].upper() + note[1:]
     kind = f'<span class="ledger-kind">{now.kind}</span>' + (f"<br>{note}" if note else "")
     printed = "" if claim.printed is None else f"{claim.printed} {claim.unit}"
     cells = [
@@ -119,6 +119,14 @@ def claim_row(claim: Claim, table: PaperTable) -> str:
         ", ".join(claim.tags),
     ]
     return f'<tr data-status="{now.kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def sentence(note: str) -> str:
+    """A note as HTML, with a full stop or, where it ends with a command, that as code."""
+    words, found, command = note.partition("mvit-edu ")
+    if found:
+        return f"{escape(words)}<code>{escape(found + command)}</code>"
+    return escape(note if note.endswith(".") else f"{note}.")
 
 
 def legend() -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
+from dataclasses import replace
 from importlib import resources
 
 import pytest
@@ -196,6 +198,27 @@ def test_gpu_hours_scale_with_the_speed_of_table_16():
     # 240,000 videos, 400 passes, 4.8 clips/s
     assert gpu_hours(READINGS["4"]["mvit_b_16x4"], "Kinetics-400") == 5600
     assert gpu_hours(READINGS["4"]["vit_b"], "Kinetics-400") == 7400
+
+
+def test_every_trained_number_has_a_command_that_can_be_called():
+    from mvit_edu.cli import build_parser
+    from mvit_edu.cli.parser import configure
+
+    without = set()
+    for claim in claims():
+        now = status(claim)
+        if now.kind != "needs data":
+            continue
+        _, found, words = now.text.partition("mvit-edu ")
+        if not found:
+            without.add(claim.data or claim.table)
+            continue
+        args = build_parser().parse_args(shlex.split(words))
+        if words.startswith("train"):
+            config = configure(args.parser, args.preset, args.set)
+            wanted = claim.reading.config
+            assert replace(config, num_classes=wanted.num_classes) == wanted, claim
+    assert without <= {"AVA v2.2", "ImageNet-1K", "Kinetics-400", "Something-Something-v2", "text"}
 
 
 def test_the_command(capsys):
