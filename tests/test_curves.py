@@ -79,6 +79,7 @@ def test_schedule_names_peak_end_and_warmup():
     band = ax.patches[0].get_extents().transformed(ax.transData.inverted())
     np.testing.assert_allclose([band.x0, band.x1], [0, 30], atol=1e-9)
     assert ax.get_xlim() == (0, 200) and ax.get_ylim()[0] == 0 and ax.get_xlabel() == "epoch"
+    assert ax.get_yticks()[-1] == 1.5e-3  # none above the curve
     assert_texts_apart(figure)
 
 
@@ -99,7 +100,9 @@ def test_schedules_are_tied_to_their_names():
     colors = set()
     for name, text in named.items():
         at, rate = text.xy
-        assert rate == curves[name][np.flatnonzero(x == at)[0]]
+        (index,) = np.flatnonzero(x == at)
+        assert rate == curves[name][index]
+        assert min(abs(curves[other][index] - rate) for other in curves if other != name) > 5e-5
         (line,) = [line for line in ax.lines if np.array_equal(line.get_ydata(), curves[name])]
         assert mpl.colors.same_color(text.arrow_patch.get_edgecolor(), line.get_color())
         colors.add(line.get_color())
@@ -113,6 +116,8 @@ def test_warmup_of_any_length(length, expected):
     figure = draw_schedule([0, 1, 2], [0.02, 0.02, 0.02], length)
     assert texts(figure) == ["peak 0.02", "end 0.02", expected]
     assert_texts_apart(figure)
+    (ax,) = figure.axes
+    assert ax.texts[0].get_window_extent().x0 >= ax.bbox.x0  # the peak is the first point
 
 
 @pytest.mark.parametrize(
@@ -205,6 +210,8 @@ def test_a_step_logged_twice_counts_once():
     line = draw_run(rows).axes[-1].lines[0]
     assert len(line.get_xdata()) == 50
     assert line.get_ydata()[39] == 0.5
+    backwards = draw_run(rows[:50][::-1]).axes[-1].lines[0]
+    assert np.all(np.diff(backwards.get_xdata()) > 0)
     with pytest.raises(ValueError, match="A train row needs a whole number as its step"):
         draw_run([{"kind": "train", "loss": 1.0}])
 

@@ -58,6 +58,8 @@ def test_best_classes_as_bars():
     figure.canvas.draw()
     for text in figure.findobj(mpl.text.Text):
         assert text.get_window_extent().x1 <= figure.bbox.x1 + 1
+    dollars = [text for text in figure.findobj(mpl.text.Text) if "$" in text.get_text()]
+    assert len(dollars) == 2 and not any(text.get_parse_math() for text in dollars)
 
 
 def test_the_truth_is_marked():
@@ -153,7 +155,10 @@ def test_save_replaces_a_file_as_a_whole(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="disk full"):
             save_figure(figure, path)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    written, savefig = [], figure.savefig
+    monkeypatch.setattr(figure, "savefig", lambda file, **options: (written.append(file), savefig(file, **options)))
     assert save_figure(figure, str(path)) == path
+    assert len(written) == 1 and written[0] != path and written[0].parent == tmp_path
     assert Image.open(path).size == (200, 100) and list(tmp_path.iterdir()) == [path]
 
 

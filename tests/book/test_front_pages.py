@@ -18,7 +18,7 @@ from mvit_edu.model.config import BlockSpec, MViTConfig
 
 BOOK = Book()
 PAGES = ("index", "how_to_use", "notation", "glossary", "bibliography", "paper_map")
-PLANNED = range(8, 15)
+PLANNED = (9, 11, 12, 13, 14)
 
 TERMS = """token, cube embedding, patch, class token, position embedding, pooling attention, pooling operator, kernel,
 stride, padding, query, key, value, head, head dimension, multiply-adds, stage, stage transition, channel expansion,
