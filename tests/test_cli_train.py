@@ -199,6 +199,31 @@ def test_failures_end_with_one(capsys, videos, tmp_path, monkeypatch, words, sen
     assert code == 1 and sentence in err and err.startswith("mvit-edu: error: ") and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_videos_that_cannot_be_read_end_a_training(capsys, videos, tmp_path, workers):
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(4):
+                (tmp_path / split / name / f"{number}.mp4").write_bytes(b"no video")
+    words = ["train", "--data", tmp_path, "--out", tmp_path / "run", *SMALL, "--batch", 2, "--workers", workers]
+    code, _, err = run(capsys, *words)
+    last = err.strip().splitlines()[-1]
+    assert code == 1 and last.startswith("mvit-edu: error: 10 videos in a row could not be read")
+    assert "mvit-edu data check" in last and "Traceback" not in last
+
+
+def test_tensorboard_shows_what_the_log_has(capsys, videos, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = ["train", "--data", videos, "--out", tmp_path / "run", *SMALL, "--batch", 16, "--epochs", 1]
+    assert run(capsys, *words, "--tensorboard", "on", "--log-every", 1)[0] == 0
+    board = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    losses = [event.value for event in board.Scalars("train/loss")]
+    assert losses == pytest.approx([row["loss"] for row in rows(tmp_path / "run") if row["kind"] == "train"], rel=1e-5)
+    assert [event.step for event in board.Scalars("validation/top1")] == [3]
+
+
 def test_another_training_in_the_same_folder(capsys, trained, videos):
     words = ["train", "--data", videos, "--out", trained, *SMALL, "--batch", 8, "--epochs", 3, "--lr", "0.5"]
     code, _, err = run(capsys, *words)
@@ -233,7 +258,7 @@ def test_ctrl_c_as_a_program(videos, tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers, too
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert "Stopped by SIGINT after step" in out and "The same command goes on from there." in out
+    assert "Stopped after step" in out and "The same command goes on from there." in out
     assert "Traceback" not in err
     done = read_state(next((tmp_path / "run" / "checkpoints").glob("step*")))["progress"]["step"]
     assert 1 <= done < 480

@@ -25,8 +25,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: stopped.", file=sys.stderr)
         return STOPPED
     except (ValueError, TypeError, ImportError, VideoError, OSError, RuntimeError) as error:
-        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
         return 1
+
+
+def one_line(error: Exception) -> str:
+    """The message in one line; of an error in a worker of a loader, its own last line without the traceback."""
+    text = str(error)
+    if "Original Traceback" in text:
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())
 
 
 def build_parser() -> Parser:

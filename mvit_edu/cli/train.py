@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
 from pathlib import Path
 
 import torch
@@ -20,7 +19,17 @@ from mvit_edu.model.checkpoints import load_weights
 from mvit_edu.model.config import MViTConfig
 from mvit_edu.model.mvit import MViT
 from mvit_edu.model.stages import stage_table
-from mvit_edu.training import RECIPES, Checkpoints, FitResult, Recipe, TrainConfig, fit, get_recipe, learning_rate
+from mvit_edu.training import (
+    RECIPES,
+    Checkpoints,
+    FitResult,
+    Recipe,
+    TrainConfig,
+    TrainingStopped,
+    fit,
+    get_recipe,
+    learning_rate,
+)
 from mvit_edu.training.run_log import LOG_NAME
 
 ABOUT = """Train a model on a folder of videos, or go on with a run that was stopped: the same command again.
@@ -88,8 +97,14 @@ def run_train(args: argparse.Namespace) -> int:
     write_lists(Path(out), train, held)
     draw(Path(out) / "schedule.png", recipe, settings, len(train))
     print(f"run: {out}")
-    result = fit(model, clips, recipe, settings, protocol.dataset(held, spec, crop), protocol)
-    return finish(args, result, Path(out), train.num_classes)
+    try:
+        result = fit(model, clips, recipe, settings, protocol.dataset(held, spec, crop), protocol)
+    except TrainingStopped as stop:
+        print(f"Stopped after step {stop.result.step} of {stop.result.steps}; {stop.result.checkpoint} is saved.")
+        print("The same command goes on from there.")
+        return stop.code
+    finish(result, Path(out), train.num_classes)
+    return 0
 
 
 def model_config(parser: Parser, args: argparse.Namespace, recipe: Recipe, num_classes: int) -> MViTConfig:
@@ -170,13 +185,9 @@ def draw(path: Path, recipe: Recipe, settings: TrainConfig, videos: int) -> None
     save_figure(draw_schedule(epochs, rates, recipe.warmup_epochs or None), path)
 
 
-def finish(args: argparse.Namespace, result: FitResult, out: Path, num_classes: int) -> int:
+def finish(result: FitResult, out: Path, num_classes: int) -> None:
     from mvit_edu.visualize import draw_run, read_rows, save_figure
 
-    if result.stopped:
-        print(f"Stopped by {result.stopped} after step {result.step} of {result.steps}; {result.checkpoint} is saved.")
-        print("The same command goes on from there.")
-        return 128 + signal.Signals[result.stopped]
     rows = read_rows(out / LOG_NAME)
     best = f"; best validation result {result.best:.2%}" if result.best is not None else ""
     print(f"Done after {result.step} steps{best}.")
@@ -186,7 +197,6 @@ def finish(args: argparse.Namespace, result: FitResult, out: Path, num_classes: 
         print(f"Curves: {out / 'curves.png'}")
     print(f"Test it:    mvit-edu evaluate --weights {shlex.quote(str(out))} --data {shlex.quote(str(out / 'val.csv'))}")
     print(f"Try it:     mvit-edu predict VIDEO --weights {shlex.quote(str(out))} --picture prediction.png")
-    return 0
 
 
 def main_column(rows: list[dict]) -> str:

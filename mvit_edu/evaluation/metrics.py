@@ -54,14 +54,12 @@ def average_precision(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tens
     if not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError("Average precision wants scores from 0 to 1: apply a sigmoid to logits first.")
     try:
-        from torchmetrics.functional.classification import multilabel_average_precision
+        from torchmetrics.functional.classification import binary_average_precision
     except ImportError as error:
         raise ImportError('Mean average precision needs torchmetrics: pip install "mvit_edu[train]"') from error
     result = torch.full((scores.shape[1],), torch.nan)
-    present = targets.any(dim=0).nonzero().flatten()  # torchmetrics warns of the others
-    if len(present):
-        parts = scores[:, present], targets[:, present].long()
-        result[present] = multilabel_average_precision(*parts, num_labels=len(present), average="none").float()
+    for k in targets.any(dim=0).nonzero().flatten().tolist():  # torchmetrics warns of the others
+        result[k] = binary_average_precision(scores[:, k], targets[:, k].long())
     return result
 
 

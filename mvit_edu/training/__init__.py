@@ -1,7 +1,7 @@
 """Training: recipes, the loop, and checkpoints that survive (Chapter 8)."""
 
 from mvit_edu.training.config import TrainConfig
-from mvit_edu.training.loop import FitResult, NonFiniteLoss, fit, train_step
+from mvit_edu.training.loop import FitResult, NonFiniteLoss, TrainingStopped, fit, train_step
 from mvit_edu.training.objective import Objective
 from mvit_edu.training.recipe import Recipe, learning_rate, make_optimizer, parameter_groups
 from mvit_edu.training.recipes import RECIPES, get_recipe
@@ -17,6 +17,7 @@ __all__ = [
     "Recipe",
     "TrainConfig",
     "TrainSampler",
+    "TrainingStopped",
     "fit",
     "get_recipe",
     "learning_rate",

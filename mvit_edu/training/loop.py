@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -33,14 +34,24 @@ NAMES_SHOWN = 16
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a training ended: `stopped` is "SIGINT" or "SIGTERM" if a signal ended it before its last step."""
+    """How far a training came, its newest checkpoint, its best validation result, and the report of the last one."""
 
     step: int
     steps: int
     checkpoint: Path | None
     best: float | None
     report: Report | None = field(repr=False)
-    stopped: str | None = None
+
+
+class TrainingStopped(SystemExit):
+    """Ctrl-C or SIGTERM ended a training, and it is saved. Uncaught, it ends the program with code 130 or 143.
+
+    `result` is the `FitResult` up to there.
+    """
+
+    def __init__(self, number: signal.Signals, result: FitResult) -> None:
+        super().__init__(128 + number)
+        self.result = result
 
 
 class NonFiniteLoss(RuntimeError):
@@ -67,6 +78,7 @@ def fit(
         protocol: how `validation` was made, printed with every result.
 
     Raises:
+        TrainingStopped: after Ctrl-C or SIGTERM, when the running step is done and saved.
         NonFiniteLoss: with the names of the clips; the checkpoints are those before the step.
         OSError: a checkpoint could not be written.
         ValueError: the settings do not fit together, or not to the run in `config.out`.
@@ -140,8 +152,10 @@ def fit(
                 saved = time.monotonic()
         if failures.draws:
             bar.say(failures.summary())
-    stopped = stop.signal.name if stop.signal is not None and progress.step < steps else None
-    return FitResult(progress.step, steps, path, progress.best, report, stopped)
+    result = FitResult(progress.step, steps, path, progress.best, report)
+    if stop.signal is not None and progress.step < steps:
+        raise TrainingStopped(stop.signal, result)
+    return result
 
 
 def train_step(

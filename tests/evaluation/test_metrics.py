@@ -98,3 +98,10 @@ def test_what_cannot_be():
         average_precision(SCORES, LABELS)
     with pytest.raises(ValueError, match="from 0 to 1"):
         average_precision(SCORES * 3, torch.ones(4, 3))
+
+
+def test_average_precision_where_one_class_alone_has_videos():
+    scores, targets = torch.tensor([[0.9, 0.5], [0.8, 0.4], [0.3, 0.1]]), torch.tensor([[1, 0], [0, 0], [1, 0]])
+    result = average_precision(scores, targets)
+    assert result[0].item() == pytest.approx((1 + 2 / 3) / 2) and result[1].isnan()
+    assert average_precision(scores[:, :1], targets[:, :1]).item() == pytest.approx((1 + 2 / 3) / 2)

@@ -31,7 +31,7 @@ def small_config(out: Path, **changes) -> TrainConfig:
 
 
 def run(out: Path, model: MViT | None = None, train=None, recipe=RECIPE, **changes) -> tuple[MViT, FitResult]:
-    """Train a small model (or go on in `out`); the model and how it ended."""
+    """Train a small model (or go on in `out`); the model and how far it came."""
     model = model or small_model()
     return model, fit(model, train or clips(), recipe, small_config(out, **changes), clips(12, "val"))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvit_edu.training import Checkpoints, read_state
+from mvit_edu.training import Checkpoints, TrainingStopped, read_state
 from tests.training.small import STEPS, clips, rows, run, same_weights, small_model
 
 fork = multiprocessing.get_context("fork")
@@ -28,7 +28,7 @@ class Slow(type(clips())):
 
 
 def train(out: Path, seed: int, changes: dict) -> None:
-    """The body of a process that trains; its exit code is 9 if the disk was full."""
+    """The body of a process that trains; its exit code is 9 if the disk was full, otherwise that of a program."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     torch.set_num_threads(1)
@@ -36,11 +36,13 @@ def train(out: Path, seed: int, changes: dict) -> None:
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
-        _, result = run(out, small_model(seed), Slow(clips().pairs), **changes)
+        run(out, small_model(seed), Slow(clips().pairs), **changes)
+    except TrainingStopped as stop:
+        os._exit(stop.code)
     except OSError as error:
         (out / "error.txt").write_text(str(error)[:4000])
         os._exit(9)
-    os._exit(128 + signal.Signals[result.stopped] if result.stopped else 0)
+    os._exit(0)
 
 
 def start(out: Path, seed: int = 0, **changes) -> multiprocessing.Process:

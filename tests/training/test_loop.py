@@ -20,6 +20,7 @@ from mvit_edu.training import (
     NonFiniteLoss,
     Objective,
     TrainConfig,
+    TrainingStopped,
     TrainSampler,
     fit,
     get_recipe,
@@ -117,7 +118,7 @@ def test_eight_clips_are_learned_by_heart(tmp_path):
 
 def test_the_log_and_the_files_of_a_run(tmp_path):
     _, result = run(tmp_path)
-    assert (result.step, result.steps, result.stopped) == (STEPS, STEPS, None)
+    assert (result.step, result.steps) == (STEPS, STEPS)
     found = rows(tmp_path)
     assert [row["step"] for row in found if row["kind"] == "train"] == [2, 4, 6, 8, 10, 12, 14, 15]
     assert [row["step"] for row in found if row["kind"] == "validation"] == [5, 10, 15]
@@ -153,10 +154,11 @@ def test_going_on_changes_no_bit(tmp_path, workers, stops):
     for done, step in zip([0, *stops], stops, strict=False):
         model = small_model(seed=done)  # whatever a later part starts with is replaced
         data = Stopping(MotionShapes(20, size=16), 4 * (step - done))  # while the last batch is read
-        _, result = run(tmp_path / "parts", model, data)
-        assert (result.stopped, result.step) == ("SIGTERM", step)
+        with pytest.raises(TrainingStopped) as stop:
+            run(tmp_path / "parts", model, data)
+        assert (stop.value.code, stop.value.result.step) == (143, step)
     model, result = run(tmp_path / "parts", small_model(seed=9), workers=workers)
-    assert result.stopped is None and same_weights(model, whole)
+    assert result.step == STEPS and same_weights(model, whole)
     assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
     states = [read_state(tmp_path / name / "checkpoints" / f"step_{STEPS:08d}.pt") for name in ("whole", "parts")]
     flat = [torch.cat([t.flatten() for s in state["optimizer_state"]["state"].values() for t in s.values()])
@@ -214,7 +216,8 @@ def test_other_settings_do_not_go_on(tmp_path, recipe, config, sentence):
 
 
 def test_what_may_change_when_going_on(tmp_path):
-    run(tmp_path, train=Stopping(MotionShapes(20, size=16), 4 * 6))
+    with pytest.raises(TrainingStopped):
+        run(tmp_path, train=Stopping(MotionShapes(20, size=16), 4 * 6, signal.SIGINT))
     _, result = run(tmp_path, keep=1, workers=1, log_every=5, save_minutes=0)
     assert result.step == STEPS
     assert sorted(p.name for p in (tmp_path / "checkpoints").glob("step*")) == ["step_00000015.pt"]
