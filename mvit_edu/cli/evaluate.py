@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from pathlib import Path
 
-from mvit_edu.cli.parser import add_model, positive
+from mvit_edu.cli.parser import add_model, add_workers, positive, share_cores
 from mvit_edu.cli.weights import load_model
 from mvit_edu.data.find_lists import SPLITS, read_any
 from mvit_edu.evaluation import ORDERS, PROTOCOLS, Protocol, evaluate, get_protocol
@@ -25,9 +24,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--order", choices=ORDERS, default=ORDERS[0], help=f"of the frames ({ORDERS[0]})")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of the shuffled order (0)")
     command.add_argument("--batch", type=positive, default=8, metavar="N", help="clips in a forward pass (8)")
-    workers = max(1, min(8, (os.cpu_count() or 2) - 1))
-    about = f"processes that read videos; 0 reads in the main one ({workers})"
-    command.add_argument("--workers", type=int, default=workers, metavar="N", help=about)
+    add_workers(command)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (auto)")
     command.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="(auto)")
     about = "share of videos that may be unreadable (0.05)"
@@ -60,6 +57,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     protocol = chosen_protocol(args, loaded.protocol)
     dataset = protocol.dataset(videos, loaded.spec, loaded.model.config.size[1:])
     device = pick_device(args.device)
+    share_cores(args.workers)
     print(f"weights: {loaded.about}")
     report = evaluate(
         loaded.model,

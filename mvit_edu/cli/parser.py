@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import os
 import re
 from typing import NoReturn
+
+import torch
 
 from mvit_edu.model.config import MViTConfig
 from mvit_edu.model.presets import get_config, list_models
@@ -35,6 +38,24 @@ def add_model(parser: argparse.ArgumentParser, default: str | None = "mvit_b_16x
 def add_set(parser: argparse.ArgumentParser) -> None:
     about = "change a field of the preset's config; may be repeated"
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=about)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The option `--workers`."""
+    workers = max(1, min(8, cores() - 1))
+    about = f"processes that read videos; 0 reads in the main one ({workers})"
+    parser.add_argument("--workers", type=int, default=workers, metavar="N", help=about)
+
+
+def share_cores(workers: int) -> None:
+    """Leave a core to each worker: threads of PyTorch that wait for one another lose far more than a core is worth."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, cores() - workers))
 
 
 def changes_of(parser: argparse.ArgumentParser, changes: list[str]) -> dict[str, object]:

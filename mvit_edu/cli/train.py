@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from pathlib import Path
 
 import torch
 
 from mvit_edu.cli.options import BY_RECIPE, add_options, given
-from mvit_edu.cli.parser import Parser, add_model, configure
+from mvit_edu.cli.parser import Parser, add_model, add_workers, configure, share_cores
 from mvit_edu.cli.weights import find_weights, stride_of
 from mvit_edu.data import ClipSpec, VideoDataset, VideoList, recipe_transforms
 from mvit_edu.data.find_lists import training_lists
@@ -56,12 +55,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--recipe", choices=RECIPES, default="own_videos", metavar="NAME", help=f"{names} (own_videos)")
     train.add_argument("--dry-run", action="store_true", help="print recipe, schedule and cost, and train nothing")
     train.add_argument("--out", metavar="DIR", help="folder of the run (runs/<data>-<model>)")
-    workers = max(1, min(8, (os.cpu_count() or 2) - 1))
-    train.set_defaults(workers=workers)
-    skip = ("out", "workers")
-    about = f"processes that read videos; 0 reads in the main one ({workers})"
-    train.add_argument("--workers", type=int, default=workers, metavar="N", help=about)
-    add_options(train, TrainConfig, skip=skip, title="how this machine trains")
+    add_workers(train)
+    add_options(train, TrainConfig, skip=("out", "workers"), title="how this machine trains")
     add_options(train, Recipe, skip=("name", "sources"), default=BY_RECIPE, title="changes to the recipe")
     train.set_defaults(run=run_train, parser=train)
 
@@ -97,6 +92,7 @@ def run_train(args: argparse.Namespace) -> int:
     write_lists(Path(out), train, held)
     draw(Path(out) / "schedule.png", recipe, settings, len(train))
     print(f"run: {out}")
+    share_cores(settings.workers)
     try:
         result = fit(model, clips, recipe, settings, protocol.dataset(held, spec, crop), protocol)
     except TrainingStopped as stop:
