@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch.utils.data import Dataset
 
-from mvit_edu.data.videos import Sample
+from mvit_edu.data.videos import Sample, checked_labels
 
 
 class ClipDataset(Dataset):
@@ -39,6 +39,12 @@ class ClipDataset(Dataset):
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, if `pairs` knows them."""
         return tuple(getattr(self.pairs, "classes", ()))
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The class of every clip, without drawing it where `pairs` can tell it."""
+        label_of = getattr(self.pairs, "label", lambda index: self.pairs[index][1])
+        return checked_labels(label_of(index) for index in range(len(self)))
 
     def name(self, index: int) -> str:
         return f"clip {index}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +132,11 @@ class VideoDataset(Dataset):
         """The names of the classes in the order of their numbers; empty if the list has none."""
         return self.videos.classes
 
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The class of every video; an error where videos have several or none."""
+        return checked_labels(item.label for item in self.videos)
+
     def name(self, index: int) -> str:
         """The path of a video, for messages."""
         return self.videos.items[index].path
@@ -215,6 +220,14 @@ def item_seed(seed: int, epoch: int, index: int) -> int:
     """One number from three, the same on every machine and in every run, and unlike for neighbors."""
     digest = hashlib.blake2b(f"{seed} {epoch} {index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def checked_labels(labels: Iterable[object]) -> tuple[int, ...]:
+    """Class numbers, or one sentence where a video has several or none."""
+    found = tuple(labels)
+    if not all(isinstance(label, int) for label in found):
+        raise ValueError("Not every video has one class; only then can classes be spread over an epoch.")
+    return found
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 
 
 def ranking(scores: torch.Tensor) -> torch.Tensor:
-    """Classes from the highest score to the lowest: (N, C) -> int64 (N, C).
+    """Classes from the highest score to the lowest: (N, C) -> int64 (N, C). Chapter 10.
 
     Of equal scores the lower class comes first, so a model that gives all classes the same score answers 0.
     """
@@ -14,7 +14,7 @@ def ranking(scores: torch.Tensor) -> torch.Tensor:
 
 
 def top_k_correct(scores: torch.Tensor, labels: torch.Tensor, k: int = 1) -> int:
-    """How many videos have their class among the k highest scores.
+    """How many videos have their class among the k highest scores. Chapter 10.
 
     Args:
         scores: (N, C). labels: int64 (N,).
@@ -27,7 +27,7 @@ def top_k_correct(scores: torch.Tensor, labels: torch.Tensor, k: int = 1) -> int
 
 
 def confusion_matrix(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Videos of class i that were called j, in row i and column j: (N, C), (N,) -> int64 (C, C)."""
+    """Videos of class i that were called j, in row i and column j: (N, C), (N,) -> int64 (C, C). Chapter 10."""
     _check(scores, labels)
     classes = scores.shape[1]
     pairs = labels * classes + ranking(scores)[:, 0]  # (N,), one number for (true, called)

@@ -99,7 +99,13 @@ def fit(
     found = checkpoints.latest()
     progress = resume(*found[:2], model, optimizer, settings) if found else Progress()
     sampler = TrainSampler(
-        len(train), config.batch, steps, accumulate=config.accumulate, first_step=progress.step, seed=config.seed
+        len(train),
+        config.batch,
+        steps,
+        accumulate=config.accumulate,
+        first_step=progress.step,
+        seed=config.seed,
+        labels=train.labels if recipe.spread_classes else None,
     )
     failures, report, path = FailureLog(config.max_failures), None, found[0] if found else None
 

@@ -41,6 +41,8 @@ class Recipe:
         layer_decay: factor on the learning rate from each block to the one before it; 1 for none.
         clip_norm: largest L2 norm of all gradients together; None for no clipping.
         repeats: augmented copies of every clip in a step (repeated augmentation).
+        spread_classes: whether the order of an epoch spreads each class evenly, so that batches hold about equally
+            many clips of each; otherwise it is a plain permutation.
         mixup: α of MixUp; 0 for none.
         cutmix: α of CutMix; 0 for none.
         switch: probability of CutMix where both are on.
@@ -74,6 +76,7 @@ class Recipe:
     layer_decay: float = 1.0
     clip_norm: float | None = 1.0
     repeats: int = 2
+    spread_classes: bool = False
     mixup: float = 0.8
     cutmix: float = 1.0
     switch: float = 0.5

@@ -25,7 +25,7 @@ KINETICS = Recipe(
     sources=sources(
         paper="optimizer lr end_lr lr_clips epochs warmup_epochs weight_decay repeats mixup smoothing drop_path "
         "dropout loss augmentation stride protocol",
-        code="start_lr cosine_after_warmup betas layer_decay clip_norm cutmix switch sampling fps",
+        code="start_lr cosine_after_warmup betas layer_decay clip_norm cutmix switch sampling fps spread_classes",
     ),
 )
 KINETICS_24 = replace(
@@ -48,7 +48,7 @@ SSV2 = Recipe(
     sources=sources(
         paper="lr lr_clips epochs weight_decay mixup smoothing drop_path loss augmentation sampling protocol",
         code="optimizer start_lr warmup_epochs cosine_after_warmup momentum repeats cutmix switch dropout layer_decay "
-        "fps",
+        "fps spread_classes",
         ours="end_lr clip_norm",
     ),
 )
@@ -73,7 +73,7 @@ CHARADES = Recipe(
     protocol="charades",
     sources=sources(
         paper="optimizer lr lr_clips epochs weight_decay mixup drop_path loss augmentation stride protocol",
-        code="momentum layer_decay dropout sampling fps",
+        code="momentum layer_decay dropout sampling fps spread_classes",
         ours="end_lr warmup_epochs repeats cutmix smoothing clip_norm",
     ),
 )
@@ -98,7 +98,7 @@ AVA = Recipe(
     sources=sources(
         paper="optimizer lr lr_clips epochs warmup_epochs weight_decay drop_path loss stride",
         code="protocol start_lr end_lr cosine_after_warmup momentum layer_decay repeats mixup cutmix smoothing dropout "
-        "augmentation sampling fps",
+        "augmentation sampling fps spread_classes",
         ours="clip_norm",
     ),
 )
@@ -116,7 +116,8 @@ IMAGENET = Recipe(
     protocol="center",
     sources=sources(
         paper="optimizer lr lr_clips epochs weight_decay repeats mixup smoothing drop_path loss augmentation protocol",
-        code="start_lr end_lr warmup_epochs cosine_after_warmup betas layer_decay clip_norm cutmix switch dropout",
+        code="start_lr end_lr warmup_epochs cosine_after_warmup betas layer_decay clip_norm cutmix switch dropout "
+        "spread_classes",
     ),
 )
 OWN_VIDEOS = Recipe(
@@ -129,7 +130,7 @@ OWN_VIDEOS = Recipe(
     layer_decay=0.75,
     sources=sources(
         paper="optimizer weight_decay repeats mixup smoothing drop_path dropout loss augmentation stride protocol",
-        code="cosine_after_warmup betas clip_norm cutmix switch sampling fps",
+        code="cosine_after_warmup betas clip_norm cutmix switch sampling fps spread_classes",
         ours="lr start_lr end_lr lr_clips epochs warmup_epochs layer_decay",
     ),
 )
@@ -142,6 +143,7 @@ MOTION_SHAPES = Recipe(
     epochs=4,
     warmup_epochs=0.25,
     repeats=1,
+    spread_classes=True,
     mixup=0.0,
     cutmix=0.0,
     smoothing=0.0,
@@ -155,7 +157,7 @@ MOTION_SHAPES = Recipe(
         paper="optimizer weight_decay loss",
         code="cosine_after_warmup betas clip_norm layer_decay sampling",
         ours="lr start_lr end_lr lr_clips epochs warmup_epochs repeats mixup cutmix smoothing drop_path dropout "
-        "augmentation stride fps protocol",
+        "augmentation stride fps protocol spread_classes",
     ),
 )
 RECIPES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
@@ -21,10 +21,19 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
         length: number of videos in the list.
         batch: videos in a batch; accumulate: batches of one optimizer step.
         steps: optimizer steps of the whole training; first_step: the step to begin with, to go on with a run.
+        labels: the class of every video, to spread each class evenly over an epoch; None for a plain permutation.
     """
 
     def __init__(
-        self, length: int, batch: int, steps: int, *, accumulate: int = 1, first_step: int = 0, seed: int = 0
+        self,
+        length: int,
+        batch: int,
+        steps: int,
+        *,
+        accumulate: int = 1,
+        first_step: int = 0,
+        seed: int = 0,
+        labels: Sequence[int] | None = None,
     ) -> None:
         if min(batch, accumulate) < 1 or not 0 <= first_step <= steps:
             raise ValueError(
@@ -36,7 +45,10 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
                 f"The list has {length} videos, fewer than the {batch * accumulate} of one step "
                 f"(batch={batch} x accumulate={accumulate}); make the batch smaller."
             )
+        if labels is not None and len(labels) != length:
+            raise ValueError(f"There are {len(labels)} labels for {length} videos; give one for each.")
         self.length, self.batch, self.accumulate = length, batch, accumulate
+        self.labels = None if labels is None else torch.as_tensor(labels)  # (length,)
         self.steps, self.first_step, self.seed = steps, first_step, seed
 
     @property
@@ -46,7 +58,14 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
     def order(self, epoch: int) -> list[int]:
         """The videos in the order in which an epoch sees them."""
         generator = torch.Generator().manual_seed(item_seed(self.seed, epoch, self.length))
-        return torch.randperm(self.length, generator=generator).tolist()
+        if self.labels is None:
+            return torch.randperm(self.length, generator=generator).tolist()
+        place = torch.empty(self.length)  # from 0 to 1 in the epoch
+        for label in self.labels.unique():
+            members = (self.labels == label).nonzero().flatten()
+            slots = torch.randperm(len(members), generator=generator)
+            place[members] = (slots + torch.rand(len(members), generator=generator)) / len(members)
+        return place.argsort(stable=True).tolist()
 
     def position(self, step: int) -> tuple[int, int]:
         """The epoch, and the place in its order, at which a step begins."""

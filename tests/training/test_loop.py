@@ -240,7 +240,7 @@ class Broken(ClipDataset):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
-    order = TrainSampler(20, 4, STEPS, seed=0)
+    order = TrainSampler(20, 4, STEPS, seed=0, labels=[index % 12 for index in range(20)])
     first = next(step for step in range(PER_EPOCH) if 5 in order.order(0)[4 * step : 4 * step + 4])
     model = small_model()
     with pytest.raises(NonFiniteLoss) as caught:
@@ -288,13 +288,46 @@ def test_several_labels(tmp_path):
     _, result = run_pairs(tmp_path, pairs, recipe)
     assert 0 < result.best <= 1 and "map" in rows(tmp_path)[-1]
     with pytest.raises(ValueError, match="several labels a video, and the loss 'cross_entropy'"):
-        run_pairs(tmp_path / "other", pairs, RECIPE)
+        run_pairs(tmp_path / "other", pairs, RECIPE.changed(spread_classes=False))
+    with pytest.raises(ValueError, match="Not every video has one class"):
+        run_pairs(tmp_path / "third", pairs, RECIPE)
 
 
 def run_pairs(out, pairs, recipe):
     model = small_model()
     data = ClipDataset(pairs)
     return model, fit(model, data, recipe, small_config(out), data)
+
+
+def test_classes_spread_over_an_epoch():
+    labels = [0] * 60 + [1] * 30 + [2] * 10
+    sampler = TrainSampler(100, 10, 20, seed=3, labels=labels)
+    for epoch in range(2):
+        order = sampler.order(epoch)
+        assert sorted(order) == list(range(100))
+        for begin in range(0, 100, 10):
+            batch = [labels[index] for index in order[begin : begin + 10]]
+            for label, share in ((0, 6), (1, 3), (2, 1)):
+                assert abs(batch.count(label) - share) <= 2
+    assert sampler.order(0) != sampler.order(1) == TrainSampler(100, 10, 20, seed=3, labels=labels).order(1)
+    plain = TrainSampler(100, 10, 20, seed=3)
+    counts = [sum(labels[i] == 0 for i in plain.order(0)[b : b + 10]) for b in range(0, 100, 10)]
+    assert max(counts) - min(counts) > 4
+
+
+def test_fit_spreads_the_classes_if_the_recipe_says_so(tmp_path):
+    seen = []
+
+    class Watching(ClipDataset):
+        def __getitem__(self, key):
+            seen.append(key[1] % 4)
+            return super().__getitem__(key)
+
+    data = MotionShapes(20, size=16, motions=("horizontal", "vertical"))
+    model = small_model(num_classes=4)
+    fit(model, Watching(data), RECIPE.changed(epochs=1), small_config(tmp_path))
+    assert RECIPE.spread_classes and len(seen) == 20
+    assert all(len(set(seen[begin : begin + 4])) >= 3 for begin in range(0, 20, 4))
 
 
 def test_impossible_settings(tmp_path):
@@ -327,6 +360,8 @@ def test_the_sampler():
     for first in range(8):
         assert list(TrainSampler(11, 2, 7, accumulate=2, first_step=first, seed=4)) == keys[2 * first :]
     assert sampler.position(5) == (2, 4)
+    with pytest.raises(ValueError, match="3 labels for 11 videos"):
+        TrainSampler(11, 2, 7, labels=[0, 1, 2])
     for arguments in ((11, 0, 7), (11, 2, -1), (3, 4, 7)):
         with pytest.raises(ValueError):
             TrainSampler(*arguments)
