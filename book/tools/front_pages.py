@@ -37,7 +37,7 @@ TABLE_CHAPTERS = {
     "6": ("05", "planned 11"),
     "7": ("05", "planned 11"),
     "8": ("05", "planned 11"),
-    "9": ("planned 10",),
+    "9": ("10", "planned 14"),
     "10": ("05", "planned 12"),
     "11": ("01", "05", "planned 12"),
     "12": ("01", "05", "planned 12"),

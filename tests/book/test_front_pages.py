@@ -25,14 +25,17 @@ stride, padding, query, key, value, head, head dimension, multiply-adds, stage, 
 skip connection, skip pooling, normalized skip, residual pooling connection, stochastic depth, depthwise convolution,
 scaled dot-product attention, activation memory, activation checkpointing, adaptive stride, checkpoint dialect, logits,
 view, clip, frame rate, key frame, top-1 accuracy, state dict, released form, paper form, packet, B-frame, sampler,
-RandAugment, random erasing, MixUp, CutMix, soft target, repeated augmentation, appearance bias, order-blind"""
+RandAugment, random erasing, MixUp, CutMix, soft target, repeated augmentation, appearance bias, order-blind,
+warm-up, weight decay, gradient clipping, gradient accumulation, label smoothing, layer-wise decay, objective, plateau,
+recipe, protocol, confusion matrix, average precision"""
 
 KEYS = """fan2021multiscale, li2022mvitv2, dosovitskiy2021image, vaswani2017attention, feichtenhofer2019slowfast,
 feichtenhofer2020x3d, arnab2021vivit, bertasius2021timesformer, carreira2017i3d, kay2017kinetics, ryali2023hiera,
 mangalam2022reversible, huang2016stochastic, hendrycks2016gelu, ba2016layernorm, dao2022flashattention,
 chen2016checkpointing, touvron2021deit, wang2018nonlocal, howard2017mobilenets, goyal2017accurate, paszke2019pytorch,
 fan2020pyslowfast, fan2021pytorchvideo, szegedy2015going, cubuk2020randaugment, zhong2020random, zhang2018mixup,
-yun2019cutmix, hoffer2020augment, wang2016temporal, goyal2017something, sigurdsson2016hollywood, gu2018ava"""
+yun2019cutmix, hoffer2020augment, wang2016temporal, goyal2017something, sigurdsson2016hollywood, gu2018ava,
+loshchilov2019decoupled, szegedy2016rethinking"""
 
 
 def words(text: str) -> set[str]:
