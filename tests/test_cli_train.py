@@ -72,7 +72,7 @@ def test_the_plan_is_told(capsys, videos, tmp_path):
     assert code == 0 and not (tmp_path / "x").exists()
     assert "data: 48 videos to train on, 12 to validate on, 4 classes" in out
     assert "clips: 8 frames, one of every 1 of the file (window), 16x16 pixels" in out
-    assert "steps: 18 of 8 clips (8 videos x 1 batches x 1 copies), 3 epochs of 6 steps" in out
+    assert "steps: 24 of 8 clips (8 videos x 1 batches x 1 copies), 4 epochs of 6 steps" in out
     recipe = get_recipe("motion_shapes").changed(lr=0.01)
     first, peak = (learning_rate(recipe, epoch, 8) for epoch in (0, 0.25))
     assert f"learning rate: {first:.3g} at first, {peak:.3g} after 0.25 epochs, 0 at the end" in out

@@ -57,7 +57,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     protocol = chosen_protocol(args, loaded.protocol)
     dataset = protocol.dataset(videos, loaded.spec, loaded.model.config.size[1:])
     device = pick_device(args.device)
-    share_cores(args.workers)
+    workers = share_cores(args.workers, device)
     print(f"weights: {loaded.about}")
     report = evaluate(
         loaded.model,
@@ -65,7 +65,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
         protocol=protocol,
         order=args.order,
         batch=args.batch,
-        workers=args.workers,
+        workers=workers,
         device=device,
         precision=pick_precision(args.precision, device),
         multi_label=loaded.multi_label or None,

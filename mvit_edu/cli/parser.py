@@ -47,15 +47,21 @@ def cores() -> int:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """The option `--workers`."""
-    workers = max(1, min(8, cores() - 1))
-    about = f"processes that read videos; 0 reads in the main one ({workers})"
-    parser.add_argument("--workers", type=int, default=workers, metavar="N", help=about)
+    about = "processes that read videos; 0 reads in the main one (a core less than there are, at most 8; 0 where a "
+    about += "model computes on a CPU of one or two cores)"
+    parser.add_argument("--workers", type=int, metavar="N", help=about)
 
 
-def share_cores(workers: int) -> None:
-    """Leave a core to each worker: threads of PyTorch that wait for one another lose far more than a core is worth."""
+def share_cores(workers: int | None, device: torch.device) -> int:
+    """How many workers to use, and for the model the cores that they leave.
+
+    Threads of PyTorch wait for one another without rest, so a worker on the same core makes them ten times slower.
+    """
+    if workers is None:
+        workers = 0 if device.type == "cpu" and cores() <= 2 else max(1, min(8, cores() - 1))
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, cores() - workers))
+    return workers
 
 
 def changes_of(parser: argparse.ArgumentParser, changes: list[str]) -> dict[str, object]:

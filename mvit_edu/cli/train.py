@@ -29,6 +29,7 @@ from mvit_edu.training import (
     get_recipe,
     learning_rate,
 )
+from mvit_edu.training.device import pick_device
 from mvit_edu.training.run_log import LOG_NAME
 
 ABOUT = """Train a model on a folder of videos, or go on with a run that was stopped: the same command again.
@@ -64,6 +65,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run_train(args: argparse.Namespace) -> int:
     parser: Parser = args.parser
     out = args.out or str(Path("runs") / f"{Path(args.data).resolve().stem}-{args.preset}")
+    args.workers = share_cores(args.workers, pick_device(getattr(args, "device", "auto")))
     try:
         recipe = get_recipe(args.recipe).changed(**given(args, Recipe))
         settings = TrainConfig(**{**given(args, TrainConfig), "out": out})
@@ -92,7 +94,6 @@ def run_train(args: argparse.Namespace) -> int:
     write_lists(Path(out), train, held)
     draw(Path(out) / "schedule.png", recipe, settings, len(train))
     print(f"run: {out}")
-    share_cores(settings.workers)
     try:
         result = fit(model, clips, recipe, settings, protocol.dataset(held, spec, crop), protocol)
     except TrainingStopped as stop:
