@@ -166,6 +166,11 @@ def test_going_on_changes_no_bit(tmp_path, workers, stops):
     assert torch.equal(*flat)
 
 
+def test_the_folder_of_a_run_may_be_a_path(tmp_path):
+    """A checkpoint holds it as text: `weights_only` loads no paths, and the run could never go on."""
+    assert small_config(tmp_path).out == TrainConfig(tmp_path).out == str(tmp_path)
+
+
 def test_another_seed_is_another_run(tmp_path):
     assert not same_weights(run(tmp_path / "a")[0], run(tmp_path / "b", seed=1)[0])
 
