@@ -146,7 +146,7 @@ def fit(
             validating = validation is not None and (last or progress.step % between == 0)
             better = False
             if validating:
-                report = validate(model, validation, protocol, recipe, config, device)
+                report = validate(model, validation, protocol, config, device)
                 better = progress.best is None or report.main > progress.best
                 progress.best = report.main if better else progress.best
                 log.write("validation", progress.step, epoch=progress.step / per_epoch, **report.metrics())
@@ -223,7 +223,6 @@ def validate(
     model: nn.Module,
     validation: Dataset,
     protocol: Protocol | None,
-    recipe: Recipe,
     config: TrainConfig,
     device: torch.device,
 ) -> Report:
