@@ -1,4 +1,4 @@
-"""Imports point down only: cli -> studies -> training -> evaluation -> model, data.
+"""Imports point down only: cli -> studies -> training -> evaluation -> model, data, distributed.
 
 visualize stands on model and data; check, the exercises' checks, on all of what a chapter teaches.
 """
@@ -17,13 +17,18 @@ ROOT = Path(mvit_edu.__file__).parent
 MAY_IMPORT = {
     "model": set(),
     "data": set(),
-    "evaluation": {"model", "data"},
-    "training": {"evaluation", "model", "data"},
-    "studies": {"training", "evaluation", "model", "data"},
+    "distributed.py": set(),
+    "evaluation": {"model", "data", "distributed"},
+    "training": {"evaluation", "model", "data", "distributed"},
+    "studies": {"training", "evaluation", "model", "data", "distributed"},
     "visualize": {"model", "data"},
-    "check": {"training", "evaluation", "model", "data"},
+    "check": {"training", "evaluation", "model", "data", "distributed"},
 }
-OUTSIDE = {"model": {"torch", "einops"}, "data": {"torch", "torchvision", "av", "numpy", "tqdm"}}
+OUTSIDE = {
+    "distributed.py": {"torch"},
+    "model": {"torch", "einops"},
+    "data": {"torch", "torchvision", "av", "numpy", "tqdm"},
+}
 FILES = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] in MAY_IMPORT]
 
 

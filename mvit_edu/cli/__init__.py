@@ -5,27 +5,41 @@ Errors are one line on stderr. Exit codes: 0 done, 1 failed, 2 called wrongly, 1
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
+
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from mvit_edu.cli import check, convert, evaluate, look, predict, train
 from mvit_edu.cli.parser import Parser
 from mvit_edu.data import VideoError
+from mvit_edu.distributed import launched, launched_ranks
 
 STOPPED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code.
+
+    Under `torchrun` only rank 0 prints results, every process says its errors, and `torchrun` gets the traceback.
+    """
     parser = build_parser()
     args = parser.parse_args(argv)
+    ranks = launched_ranks()
+    who = f"{parser.prog}: {ranks}" if ranks.size > 1 else parser.prog
+    run = record(args.run) if launched() else args.run
     try:
-        return args.run(args) or 0
+        with contextlib.ExitStack() as stack:
+            if not ranks.first:
+                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+            return run(args) or 0
     except KeyboardInterrupt:
-        print(f"{parser.prog}: stopped.", file=sys.stderr)
+        print(f"{who}: stopped.", file=sys.stderr)
         return STOPPED
     except (ValueError, TypeError, ImportError, VideoError, OSError, RuntimeError) as error:
-        print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
+        print(f"{who}: error: {one_line(error)}", file=sys.stderr)
         return 1
 
 

@@ -6,9 +6,12 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+import torch
+
 from mvit_edu.cli.parser import add_model, add_workers, positive, share_cores
 from mvit_edu.cli.weights import load_model
 from mvit_edu.data.find_lists import SPLITS, read_any
+from mvit_edu.distributed import current, process_group
 from mvit_edu.evaluation import ORDERS, PROTOCOLS, Protocol, evaluate, get_protocol
 from mvit_edu.training.device import pick_device, pick_precision
 
@@ -52,11 +55,17 @@ def chosen_protocol(args: argparse.Namespace, default: str) -> Protocol:
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
+    device = pick_device(args.device)
+    with process_group(device):
+        evaluate_here(args, device)
+
+
+def evaluate_here(args: argparse.Namespace, device: torch.device) -> None:
+    """The command in this process; several share the videos if `torchrun` started them."""
     loaded = load_model(args.parser, args.preset, args.set, args.weights, args.stride)
     videos = read_any(args.data, loaded.classes or None, args.split)
     protocol = chosen_protocol(args, loaded.protocol)
     dataset = protocol.dataset(videos, loaded.spec, loaded.model.config.size[1:])
-    device = pick_device(args.device)
     workers = share_cores(args.workers, device)
     print(f"weights: {loaded.about}")
     report = evaluate(
@@ -76,6 +85,6 @@ def run_evaluate(args: argparse.Namespace) -> None:
     print(report)
     for failure in report.failures:
         print(f"  {failure}")
-    if args.report:
+    if args.report and current().first:
         report.write(args.report)
         print(f"The report is in {args.report}.")

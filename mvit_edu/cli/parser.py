@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import torch
 
+from mvit_edu.distributed import launched_ranks
 from mvit_edu.model.config import MViTConfig
 from mvit_edu.model.presets import get_config, list_models
 
@@ -41,8 +42,9 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores that this process may use: its share of them where `torchrun` started several."""
+    all_of_them = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, all_of_them // launched_ranks().local_size)
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from mvit_edu.cli.parser import Parser, add_model, add_workers, configure, share
 from mvit_edu.cli.weights import find_weights, stride_of
 from mvit_edu.data import ClipSpec, VideoDataset, VideoList, recipe_transforms
 from mvit_edu.data.find_lists import training_lists
+from mvit_edu.distributed import current, process_group
 from mvit_edu.evaluation import Protocol, get_protocol
 from mvit_edu.model.checkpoints import load_weights
 from mvit_edu.model.config import MViTConfig
@@ -35,7 +36,9 @@ from mvit_edu.training.run_log import LOG_NAME
 ABOUT = """Train a model on a folder of videos, or go on with a run that was stopped: the same command again.
 
 The folder holds one folder of videos per class, or the splits train/ and val/ with such folders, or the lists
-train.csv and val.csv; a list file will do, too. Ctrl-C saves and leaves; a second Ctrl-C leaves at once."""
+train.csv and val.csv; a list file will do, too. Ctrl-C saves and leaves; a second Ctrl-C leaves at once.
+
+On several GPUs: torchrun --nproc-per-node=N -m mvit_edu train ..., with the same options."""
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -71,6 +74,13 @@ def run_train(args: argparse.Namespace) -> int:
         settings = TrainConfig(**{**given(args, TrainConfig), "out": out})
     except ValueError as error:
         parser.error(str(error))
+    with process_group(pick_device(settings.device), settings.timeout_minutes):
+        return train_here(args, recipe, settings)
+
+
+def train_here(args: argparse.Namespace, recipe: Recipe, settings: TrainConfig) -> int:
+    """The command in this process; several train together if `torchrun` started them."""
+    parser, out = args.parser, settings.out
     train, held, where = training_lists(args.data, args.validation, args.hold_back, settings.seed)
     config = model_config(parser, args, recipe, train.num_classes)
     protocol = validation_protocol(recipe)
@@ -91,8 +101,9 @@ def run_train(args: argparse.Namespace) -> int:
         print(
             "weights: random. The recipe own_videos is for fine-tuning; a few videos are not enough without --weights."
         )
-    write_lists(Path(out), train, held)
-    draw(Path(out) / "schedule.png", recipe, settings, len(train))
+    if current().first:
+        write_lists(Path(out), train, held)
+        draw(Path(out) / "schedule.png", recipe, settings, len(train))
     print(f"run: {out}")
     try:
         result = fit(model, clips, recipe, settings, protocol.dataset(held, spec, crop), protocol)
@@ -100,7 +111,8 @@ def run_train(args: argparse.Namespace) -> int:
         print(f"Stopped after step {stop.result.step} of {stop.result.steps}; {stop.result.checkpoint} is saved.")
         print("The same command goes on from there.")
         return stop.code
-    finish(result, Path(out), train.num_classes)
+    if current().first:
+        finish(result, Path(out), train.num_classes)
     return 0
 
 
@@ -131,14 +143,15 @@ def training_transform(recipe: Recipe, crop: tuple[int, int]) -> torch.nn.Module
 
 def plan(recipe: Recipe, settings: TrainConfig, videos: int) -> tuple[int, int, int]:
     """Steps of an epoch, steps of the training, and clips of a step."""
-    per_epoch = videos // (settings.batch * settings.accumulate)
+    size = current().size
+    per_step = settings.batch * settings.accumulate * size
+    per_epoch = videos // per_step
     if not per_epoch:
         raise ValueError(
-            f"{videos} videos are fewer than a step takes (batch={settings.batch} x accumulate={settings.accumulate}); "
-            "give a smaller --batch."
+            f"{videos} videos are fewer than a step takes (batch={settings.batch} x accumulate={settings.accumulate} x "
+            f"{size} processes); give a smaller --batch."
         )
-    steps = max(1, round(recipe.epochs * per_epoch))
-    return per_epoch, steps, settings.batch * settings.accumulate * recipe.repeats
+    return per_epoch, max(1, round(recipe.epochs * per_epoch)), per_step * recipe.repeats
 
 
 def print_plan(
@@ -150,9 +163,10 @@ def print_plan(
     rate = f"at {spec.fps:g} frames/s" if spec.fps else "of the file"
     size = by(config.size[1:])
     print(f"clips: {spec.frames} frames, one of every {spec.stride} {rate} ({spec.sampling}), {size} pixels")
+    processes = f" x {current().size} processes" if current().size > 1 else ""
     print(
         f"steps: {steps} of {clips} clips ({settings.batch} videos x {settings.accumulate} batches x {recipe.repeats} "
-        f"copies), {recipe.epochs:g} epochs of {per_epoch} steps"
+        f"copies{processes}), {recipe.epochs:g} epochs of {per_epoch} steps"
     )
     rates = [learning_rate(recipe, epoch, clips) for epoch in (0, recipe.warmup_epochs, recipe.epochs)]
     print(
@@ -160,7 +174,8 @@ def print_plan(
         f"at the end (recipe {recipe.name}: {recipe.lr:g} for {recipe.lr_clips} clips a step)"
     )
     work = steps * clips * 3 * 2 * table.macs  # the backward pass is twice the forward pass, a multiply-add two FLOP
-    print(f"cost: {work:.3g} FLOP, {work / 1e14 / 3600:.3g} hours where a device does 100 TFLOP/s of it")
+    hours = work / 1e14 / 3600 / current().size
+    print(f"cost: {work:.3g} FLOP, {hours:.3g} hours where each device does 100 TFLOP/s of it")
 
 
 def by(size: tuple[int, ...]) -> str:

@@ -68,6 +68,17 @@ class FailureLog:
         self._judge()
         return self.summary()
 
+    @classmethod
+    def merged(cls, logs: Iterable[FailureLog]) -> FailureLog:
+        """The counts of several processes together, with the `max_share` of the first."""
+        logs = list(logs)
+        whole = cls(logs[0].max_share)
+        for log in logs:
+            whole.seen += log.seen
+            whole.draws += log.draws
+            whole.causes = log.causes | whole.causes
+        return whole
+
     def summary(self) -> str:
         """How many failed, and each failed file once with its cause (the first 20)."""
         if not self.draws:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from mvit_edu.data.failures import Failure, FailureLog
 from mvit_edu.data.videos import NO_LABEL, Batch, Sample, collate
 from mvit_edu.data.workers import leave_signals_to_parent
+from mvit_edu.distributed import current, gather, shard
 from mvit_edu.evaluation.orders import check_order, reorder_frames
 from mvit_edu.evaluation.protocol import Protocol, combination, combine_views
 from mvit_edu.evaluation.report import Report
@@ -43,9 +44,10 @@ def evaluate(
         dataset = get_protocol("paper").dataset(videos, ClipSpec(16, 4), crop=224)
         print(evaluate(model, dataset, protocol=get_protocol("paper")))
 
-    A video that cannot be read is counted and left out, not replaced; no video counts twice to fill a batch. All of
-    the model's modes (`training`) are afterwards as they were, and no random number is taken from torch's global
-    generator, so a training that evaluates in between goes on as if it had not.
+    A video that cannot be read is counted and left out, not replaced; no video counts twice to fill a batch. Where
+    several processes run together (Chapter 9), each takes its own share of the videos, and all get the whole report.
+    All of the model's modes (`training`) are afterwards as they were, and no random number is taken from torch's
+    global generator, so a training that evaluates in between goes on as if it had not.
 
     Args:
         model: clips (B, 3, T, H, W) -> logits (B, C).
@@ -80,14 +82,15 @@ def evaluate(
     crops = protocol.crops if protocol else 1
     device = _device(model, device)
     log, failures = FailureLog(max_failures, minimum=len(dataset)), []
+    mine = shard(len(dataset))
     scores, labels, index = [], [], []
     shown = ""
     with (
         _evaluating(model),
         torch.inference_mode(),
-        tqdm(total=len(dataset), unit="video", disable=not progress) as bar,
+        tqdm(total=len(mine), unit="video", disable=not (progress and current().first)) as bar,
     ):
-        for part in _loader(dataset, batch, workers, protocol, device):
+        for part in _loader(dataset, mine, batch, workers, protocol, device):
             log.add(part.failures, part.seen)
             failures += part.failures
             if log.draws > max_failures * len(dataset):
@@ -109,8 +112,13 @@ def evaluate(
             scores.append(one.cpu())
             labels.append(truth)
             index.append(places)
+    logs, *parts = zip(*gather((log, scores, labels, index, failures, shown)), strict=True)
+    whole = FailureLog.merged(logs)
+    whole.finish()  # raises if too many failed
+    scores, labels, index, failures = (sum(part, []) for part in parts[:-1])
+    shown = max(parts[-1])  # a process without videos has nothing to describe
     if not scores:
-        raise RuntimeError(f"None of the {log.seen} videos could be read; the last of them: {failures[-1]}")
+        raise RuntimeError(f"None of the {whole.seen} videos could be read; the last of them: {failures[-1]}")
     return _report(dataset, scores, labels, index, tuple(classes), shown, order, failures)
 
 
@@ -126,10 +134,13 @@ def _check_dataset(dataset: Dataset) -> None:
         raise ValueError(f"{without.path} has no label, so there is nothing to compare with; label every video.")
 
 
-def _loader(dataset: Dataset, batch: int, workers: int, protocol: Protocol | None, device: torch.device) -> DataLoader:
+def _loader(
+    dataset: Dataset, places: Sequence[int], batch: int, workers: int, protocol: Protocol | None, device: torch.device
+) -> DataLoader:
     clips = protocol.clips if protocol else getattr(dataset, "views", 1)
     return DataLoader(
         dataset,
+        sampler=places,
         batch_size=max(1, batch // clips),
         num_workers=workers,
         collate_fn=_collate,

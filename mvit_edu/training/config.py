@@ -11,14 +11,16 @@ class TrainConfig:
 
     Args:
         out: folder of the run: `checkpoints/`, `metrics.jsonl`, `tensorboard/`.
-        batch: videos in a forward pass.
-        accumulate: forward passes whose gradients make one optimizer step.
-        workers: processes that read videos; 0 reads in this one.
+        batch: videos in a forward pass, of each process where several train together.
+        accumulate: forward passes whose gradients make one optimizer step, in each process.
+        workers: processes that read videos, for each that trains; 0 reads in this one.
         seed: of the order of the videos, their augmentation, and all that is random in the model.
         device: "auto" takes a GPU if there is one; otherwise a name such as "cuda:1" or "cpu".
         precision: "fp32", "bf16" (autocast), or "auto": bf16 on a GPU that has it, fp32 elsewhere.
         checkpoint_blocks: how many of the first blocks are computed again in the backward pass, to save memory.
         compile: compile each block with `torch.compile`.
+        parallel: how several processes share the work: "ddp", each with a whole model, or "fsdp", each with a part.
+        timeout_minutes: how long to wait for another process before the training ends.
         validate_every: epochs between two validations; there is always one at the end.
         save_minutes: minutes between two checkpoints; there is always one after a validation and at the end.
         keep: how many of the newest checkpoints stay, beside the best.
@@ -40,6 +42,8 @@ class TrainConfig:
     precision: str = "auto"
     checkpoint_blocks: int = 0
     compile: bool = False
+    parallel: str = "ddp"
+    timeout_minutes: float = 10.0
     validate_every: float = 1.0
     save_minutes: float = 10.0
     keep: int = 2
@@ -61,5 +65,9 @@ class TrainConfig:
                 f"validate_every={self.validate_every} must be above 0, and max_failures={self.max_failures} a share "
                 "from 0 to 1."
             )
+        if not self.timeout_minutes > 0:
+            raise ValueError(f"timeout_minutes={self.timeout_minutes} must be above 0.")
+        if self.parallel not in ("ddp", "fsdp"):
+            raise ValueError(f'parallel={self.parallel!r} is unknown; use "ddp" or "fsdp".')
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f'precision={self.precision!r} is unknown; use "auto", "fp32" or "bf16".')

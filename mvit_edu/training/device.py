@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import torch
 
+from mvit_edu.distributed import launched_ranks
+
 
 def pick_device(name: str = "auto") -> torch.device:
-    """ "auto": a GPU if there is one; otherwise the device of that name.
+    """ "auto": a GPU if there is one; otherwise the device of that name. Under `torchrun`, "cuda" is one's own GPU.
 
     Raises:
         ValueError: there is no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    ranks = launched_ranks()
+    if name == "cuda" and ranks.size > 1:
+        if ranks.local_rank >= torch.cuda.device_count():
+            raise ValueError(
+                f"This host has {torch.cuda.device_count()} GPUs and {ranks.local_size} processes; start one for each "
+                "GPU (--nproc-per-node), or take device cpu."
+            )
+        name = f"cuda:{ranks.local_rank}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -18,14 +18,16 @@ from torch.utils.data import DataLoader, Dataset
 from mvit_edu.data import Batch, FailureLog, collate
 from mvit_edu.data.videos import item_seed
 from mvit_edu.data.workers import leave_signals_to_parent
+from mvit_edu.distributed import check_same, gather, largest, mean_over_ranks, meet, process_group
 from mvit_edu.evaluation import Protocol, Report, evaluate
 from mvit_edu.training.config import TrainConfig
 from mvit_edu.training.device import autocast, pick_device, pick_precision
 from mvit_edu.training.objective import Objective
+from mvit_edu.training.parallel import gathered, sharing, spread, whole
 from mvit_edu.training.recipe import Recipe, learning_rate, make_optimizer, set_learning_rate
 from mvit_edu.training.run_log import Bar, RunLog
 from mvit_edu.training.sampler import TrainSampler
-from mvit_edu.training.session import Progress, describe, pack, resume
+from mvit_edu.training.session import Progress, comparable, describe, newest, pack, resume, same_step
 from mvit_edu.training.state import Checkpoints, restore_random_states
 from mvit_edu.training.stop import StopRequest
 
@@ -71,6 +73,10 @@ def fit(
     Going on gives the same weights, bit for bit, as a run that never stopped (on a CPU, with the same number of
     threads): the clips of a step and all that is random in it follow from `seed` and the number of the step.
 
+    Started by `torchrun`, its processes share the work (Chapter 9): each takes `batch` videos at a time, rank 0 writes
+    log and checkpoints, and every process gets the same result. A stopped run may go on with another number of
+    processes if `batch` times that number divides the videos of a step; `accumulate` follows.
+
     Args:
         model: `MViT`, or any module from clips (B, 3, T, H, W) to logits whose last layer is the linear `head`.
         train: `VideoDataset` with the `repeats` of the recipe, or `ClipDataset`.
@@ -80,6 +86,7 @@ def fit(
     Raises:
         TrainingStopped: after Ctrl-C or SIGTERM, when the running step is done and saved.
         NonFiniteLoss: with the names of the clips; the checkpoints are those before the step.
+        LostProcess: another process has ended or does not answer.
         OSError: a checkpoint could not be written.
         ValueError: the settings do not fit together, or not to the run in `config.out`.
     """
@@ -87,52 +94,63 @@ def fit(
         raise ValueError(f"The dataset gives {train.repeats} copies of a clip, the recipe wants {recipe.repeats}.")
     device = pick_device(config.device)
     config = dataclasses.replace(config, precision=pick_precision(config.precision, device))
-    per_epoch = len(train) // (config.batch * config.accumulate)
-    steps = max(1, round(recipe.epochs * per_epoch))
-    clips_per_step = config.batch * config.accumulate * recipe.repeats
-    between = max(1, round(config.validate_every * per_epoch))  # steps from validation to validation
-    prepare(model, config, device)
-    optimizer = make_optimizer(model, recipe)
-    objective = Objective(recipe, model.head.out_features)
-    settings = describe(model, train, recipe, config)
     checkpoints = Checkpoints(Path(config.out) / "checkpoints", config.keep)
-    found = checkpoints.latest()
-    progress = resume(*found[:2], model, optimizer, settings) if found else Progress()
-    sampler = TrainSampler(
-        len(train),
-        config.batch,
-        steps,
-        accumulate=config.accumulate,
-        first_step=progress.step,
-        seed=config.seed,
-        labels=train.labels if recipe.spread_classes else None,
-    )
-    failures, report, path = FailureLog(config.max_failures), None, found[0] if found else None
-
+    progress, report, path = Progress(), None, None
     with ExitStack() as stack:
-        stop = stack.enter_context(StopRequest())
-        log = stack.enter_context(RunLog(config.out, progress.step, config.tensorboard))
-        bar = stack.enter_context(Bar(steps, progress.step, config.progress))
+        ranks = stack.enter_context(process_group(device, config.timeout_minutes))
+        found = newest(checkpoints)
         if found:
-            for damaged in found[2]:
-                bar.say(damaged)
+            config = same_step(config, found[1]["settings"])
+        settings = describe(model, train, recipe, config)
+        check_same(comparable(settings), "settings")
+        parallel_model = prepare(model, config, device)
+        optimizer = make_optimizer(model, recipe)
+        objective = Objective(recipe, model.head.out_features)
+        if found:
+            path, state, damaged = found
+            progress = resume(path, state, model, optimizer, settings)
+        clips_per_step = config.batch * config.accumulate * ranks.size * recipe.repeats
+        per_epoch = len(train) // (config.batch * config.accumulate * ranks.size)
+        steps = max(1, round(recipe.epochs * per_epoch))
+        between = max(1, round(config.validate_every * per_epoch))  # steps from validation to validation
+        sampler = TrainSampler(
+            len(train),
+            config.batch,
+            steps,
+            accumulate=config.accumulate,
+            first_step=progress.step,
+            seed=config.seed,
+            labels=train.labels if recipe.spread_classes else None,
+            ranks=ranks,
+        )
+        failures = FailureLog(config.max_failures)
+        stop = stack.enter_context(StopRequest())
+        log = stack.enter_context(RunLog(config.out, progress.step, config.tensorboard, ranks.first))
+        bar = stack.enter_context(Bar(steps, progress.step, config.progress and ranks.first))
+        if found:
+            for sentence in damaged:
+                bar.say(sentence)
             bar.say(f"Going on from {path}: {progress.step} of {steps} steps are done.")
         loader = iter(make_loader(train, sampler, config, device))
         if found:
-            restore_random_states(found[1]["random"])
+            restore_random_states(state["random"])
         model.train()
         saved = time.monotonic()
-        while progress.step < steps and stop.signal is None:
+        (stopped,) = largest(stop.signal or 0)
+        while progress.step < steps and not stopped:
             began = time.perf_counter()
             batches = [next(loader).to(device, non_blocking=True) for _ in range(config.accumulate)]
+            meet()
             arrived = time.perf_counter()
             for batch in batches:
                 failures.add(batch.failures, batch.seen)
             rate = learning_rate(recipe, progress.step / per_epoch, clips_per_step)
             set_learning_rate(optimizer, rate)
-            torch.manual_seed(item_seed(config.seed, progress.step, 0))
+            seeds = [item_seed(config.seed, progress.step, turn) for turn in sampler.turns()]
             try:
-                loss, norm = train_step(model, optimizer, objective, batches, recipe.clip_norm, config.precision)
+                loss, norm = train_step(
+                    parallel_model, optimizer, objective, batches, recipe.clip_norm, config.precision, seeds
+                )
             except NonFiniteLoss as error:
                 raise NonFiniteLoss(explain(error, progress.step, train, batches, path)) from None
             progress.add(loss, norm, arrived - began, time.perf_counter() - began)
@@ -152,15 +170,19 @@ def fit(
                 log.write("validation", progress.step, epoch=progress.step / per_epoch, **report.metrics())
                 bar.say(f"epoch {progress.step / per_epoch:.2f}: {'; '.join(str(report).splitlines())}")
             late = time.monotonic() - saved > 60 * config.save_minutes
-            if last or validating or late or stop.signal is not None:
+            stopped, late = largest(stop.signal or 0, late)
+            if last or validating or late or stopped:
                 state = pack(model, optimizer, progress, sampler, rate, settings)
-                path = checkpoints.save(progress.step, state, best=better)
+                path = checkpoints.path(progress.step)
+                if ranks.first:
+                    checkpoints.save(progress.step, state, best=better)
                 saved = time.monotonic()
-        if failures.draws:
-            bar.say(failures.summary())
+        everyone = FailureLog.merged(gather(failures))
+        if everyone.draws:
+            bar.say(everyone.summary())
     result = FitResult(progress.step, steps, path, progress.best, report)
-    if stop.signal is not None and progress.step < steps:
-        raise TrainingStopped(stop.signal, result)
+    if stopped and progress.step < steps:
+        raise TrainingStopped(signal.Signals(stopped), result)
     return result
 
 
@@ -171,40 +193,46 @@ def train_step(
     batches: Sequence[Batch],
     clip_norm: float | None = None,
     precision: str = "fp32",
+    seeds: Sequence[int] = (),
 ) -> tuple[float, float]:
     """One optimizer step over one or more batches; returns the mean loss and the L2 norm of the gradients. Chapter 8.
 
-    The gradients of several batches are averaged, as if they were one batch; MixUp and CutMix pair the clips within
-    each. Above `clip_norm`, all gradients are scaled down together.
+    The gradients of several batches are averaged, as if they were one batch, and so are those of several processes
+    (Chapter 9); MixUp and CutMix pair the clips within each batch. Above `clip_norm`, all gradients are scaled down
+    together. `seeds`, one for each batch, make what is random in it the same wherever it is computed.
 
     Raises:
         NonFiniteLoss: the weights are as they were.
     """
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros(())
-    for batch in batches:
+    for number, batch in enumerate(batches):
+        if seeds:
+            torch.manual_seed(seeds[number])
         clips, targets = objective.prepare(batch.clips, batch.labels)
-        with autocast(clips.device, precision):
-            logits = model(clips)  # (B, num_classes)
-        loss = objective.loss(logits, targets) / len(batches)
-        loss.backward()
+        with sharing(model, last=number == len(batches) - 1):
+            with autocast(clips.device, precision):
+                logits = model(clips)  # (B, num_classes)
+            loss = objective.loss(logits, targets) / len(batches)
+            loss.backward()
         total = total.to(loss.device) + loss.detach()
     norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf if clip_norm is None else clip_norm)
-    loss, norm = total.item(), norm.item()
+    loss, norm = mean_over_ranks(total).item(), whole(norm).item()
     if not math.isfinite(loss) or not math.isfinite(norm):
         raise NonFiniteLoss(f"loss {loss}, gradient norm {norm}")
     optimizer.step()
     return loss, norm
 
 
-def prepare(model: nn.Module, config: TrainConfig, device: torch.device) -> None:
-    """Move a model to the device, and make it spare memory or time as the config says."""
+def prepare(model: nn.Module, config: TrainConfig, device: torch.device) -> nn.Module:
+    """Move a model to the device, make it spare memory or time as the config says, and return the module to call."""
     model.to(device)
     if config.checkpoint_blocks:
         model.checkpoint_blocks = config.checkpoint_blocks
     if config.compile:
         for block in model.blocks:  # blocks of one shape share their code
             block.compile()
+    return spread(model, config.parallel, device)
 
 
 def make_loader(train: Dataset, sampler: TrainSampler, config: TrainConfig, device: torch.device) -> DataLoader:
@@ -226,21 +254,23 @@ def validate(
     config: TrainConfig,
     device: torch.device,
 ) -> Report:
-    return evaluate(
-        model,
-        validation,
-        protocol=protocol,
-        batch=config.batch,
-        workers=config.workers,
-        device=device,
-        precision=config.precision,
-        max_failures=config.max_failures,
-    )
+    with gathered(model):
+        return evaluate(
+            model,
+            validation,
+            protocol=protocol,
+            batch=config.batch,
+            workers=config.workers,
+            device=device,
+            precision=config.precision,
+            max_failures=config.max_failures,
+        )
 
 
 def explain(error: NonFiniteLoss, step: int, train: Dataset, batches: Sequence[Batch], path: Path | None) -> str:
     """Which clips a step with a non-finite loss had, and what is left of the run."""
-    names = [train.name(index) for batch in batches for index in dict.fromkeys(batch.index.tolist())]
+    mine = [train.name(index) for batch in batches for index in dict.fromkeys(batch.index.tolist())]
+    names = sum(gather(mine), [])
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     left = f"The last good checkpoint is {path}." if path else "There is no checkpoint yet."
     return (

@@ -21,10 +21,14 @@ class RunLog:
     Args:
         first_step: the step from which the run goes on; 0 begins a new log.
         tensorboard: False for none; True writes it where the package can be imported.
+        write: False for a log that nobody keeps, in all processes but the first.
     """
 
-    def __init__(self, folder: str | Path, first_step: int = 0, tensorboard: bool = True) -> None:
+    def __init__(self, folder: str | Path, first_step: int = 0, tensorboard: bool = True, write: bool = True) -> None:
         self.path = Path(folder) / LOG_NAME
+        self._file, self._board = None, None
+        if not write:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line, row in _rows(self.path) if row["step"] <= first_step] if first_step else []
         temporary = self.path.with_name(f"{LOG_NAME}.tmp")
@@ -37,11 +41,14 @@ class RunLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._board is not None:
             self._board.close()
 
     def write(self, kind: str, step: int, **numbers: float | int | None) -> None:
+        if self._file is None:
+            return
         self._file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
         self._file.flush()
         if self._board is not None:

@@ -10,12 +10,15 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from mvit_edu.distributed import current, from_first, gather
 from mvit_edu.training.config import TrainConfig
+from mvit_edu.training.parallel import load_whole_state, whole_state
 from mvit_edu.training.recipe import Recipe
 from mvit_edu.training.sampler import TrainSampler
-from mvit_edu.training.state import FORMAT, random_states, versions
+from mvit_edu.training.state import FORMAT, Checkpoints, random_states, versions
 
-MUST_AGREE = ("seed", "batch", "accumulate", "precision")  # of TrainConfig, to go on with a run
+MUST_AGREE = ("seed", "precision")  # of TrainConfig, to go on with a run
+VIDEOS_PER_STEP = "videos a step (batch x accumulate x processes)"
 
 
 @dataclass
@@ -57,6 +60,7 @@ def describe(model: nn.Module, train: Dataset, recipe: Recipe, config: TrainConf
         "model": dataclasses.asdict(made) if dataclasses.is_dataclass(made) else {},
         "recipe": {key: value for key, value in dataclasses.asdict(recipe).items() if key != "sources"},
         "train": dataclasses.asdict(config),
+        "processes": current().size,
         "videos": len(train),
         "classes": tuple(train.classes),
         "spec": dataclasses.asdict(spec) if dataclasses.is_dataclass(spec) else {},
@@ -71,12 +75,16 @@ def pack(
     rate: float,
     settings: dict,
 ) -> dict:
-    """What a checkpoint holds. Chapter 8."""
+    """What a checkpoint holds. Chapter 8.
+
+    All processes must call it; the weights and what the optimizer keeps are in the dictionary of rank 0 only.
+    """
+    model_state, optimizer_state = whole_state(model, optimizer)
     epoch, position = sampler.position(progress.step)
     return {
         "format": FORMAT,
-        "model_state": model.state_dict(),
-        "optimizer_state": optimizer.state_dict(),
+        "model_state": model_state,
+        "optimizer_state": optimizer_state,
         "progress": dataclasses.asdict(progress),
         "schedule": {"steps": sampler.steps, "steps_per_epoch": sampler.steps_per_epoch, "learning_rate": rate},
         "sampler": {"seed": sampler.seed, "epoch": epoch, "position": position},
@@ -99,8 +107,7 @@ def resume(path: Path, state: dict, model: nn.Module, optimizer: torch.optim.Opt
                 f"{path} belongs to a run with {key}={old.get(key)!r}, and this one has {key}={new[key]!r}; give the "
                 "same settings to go on with it, or another folder for a new run."
             )
-    model.load_state_dict(state["model_state"])
-    optimizer.load_state_dict(state["optimizer_state"])
+    load_whole_state(model, optimizer, (state["model_state"], state["optimizer_state"]))
     return Progress(**state["progress"])
 
 
@@ -108,4 +115,36 @@ def comparable(settings: dict) -> dict:
     """The settings that must be the same to go on with a run."""
     alike = {key: settings[key] for key in ("videos", "classes", "spec")}
     alike |= {key: settings["train"][key] for key in MUST_AGREE}
+    alike[VIDEOS_PER_STEP] = videos_per_step(settings)
     return alike | settings["recipe"] | settings["model"]
+
+
+def videos_per_step(settings: dict) -> int:
+    return settings["train"]["batch"] * settings["train"]["accumulate"] * settings["processes"]
+
+
+def newest(checkpoints: Checkpoints) -> tuple[Path, dict, list[str]] | None:
+    """The newest whole checkpoint, as `Checkpoints.latest` finds it on rank 0. The others get it without weights.
+
+    Raises:
+        ValueError: rank 0 does not see the newest one, because the hosts do not share the folder.
+    """
+    first = current().first
+    steps = gather(max((int(path.stem[5:]) for path in checkpoints.files()), default=-1))
+    if max(steps) > steps[0]:
+        raise ValueError(
+            f"Rank {steps.index(max(steps))} has a checkpoint of step {max(steps)} in {checkpoints.folder}, and rank 0 "
+            "has not; give --out a folder that all hosts share."
+        )
+    found = checkpoints.latest() if first else None
+    light = found and (found[0], {**found[1], "model_state": {}, "optimizer_state": {}}, found[2])
+    light = from_first(light)
+    return found if first else light
+
+
+def same_step(config: TrainConfig, settings: dict) -> TrainConfig:
+    """With another number of processes, the config with `accumulate` such that a step has as many videos as before."""
+    size, wanted = current().size, videos_per_step(settings)
+    if settings["processes"] == size or wanted % (config.batch * size):
+        return config
+    return dataclasses.replace(config, accumulate=wanted // (config.batch * size))

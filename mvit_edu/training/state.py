@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-FORMAT = 1  # of the dictionary in a checkpoint
+FORMAT = 2  # of the dictionary in a checkpoint
 TORN = (RuntimeError, EOFError, ValueError, KeyError, NotImplementedError)  # what else damaged bytes raise
 
 
@@ -39,6 +39,9 @@ class Checkpoints:
     def best(self) -> Path:
         return self.folder / "best.pt"
 
+    def path(self, step: int) -> Path:
+        return self.folder / f"step_{step:08d}.pt"
+
     def files(self) -> list[Path]:
         """The checkpoints by step, the newest first."""
         found = (path for path in self.folder.glob("step_*.pt") if re.fullmatch(r"step_\d+\.pt", path.name))
@@ -53,7 +56,7 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         for stale in self.folder.glob("*.pt.tmp"):  # of a run that was killed while it wrote
             stale.unlink(missing_ok=True)
-        path = self.folder / f"step_{step:08d}.pt"
+        path = self.path(step)
         data = to_bytes(state)
         try:
             write_file(path, data)

@@ -1,10 +1,11 @@
 """Pictures for the chapters: film strips, time lines, token grids, pooling windows, stage tables drawn to scale,
-training runs and predictions."""
+training runs, predictions and scaling."""
 
 from mvit_edu.visualize.curves import compare_runs, draw_run
 from mvit_edu.visualize.grids import draw_grid, draw_window
 from mvit_edu.visualize.prediction import draw_prediction, save_figure
 from mvit_edu.visualize.rows import read_rows
+from mvit_edu.visualize.scaling import draw_scaling
 from mvit_edu.visualize.schedule import draw_schedule
 from mvit_edu.visualize.stages import cost_bars, stage_pyramid
 from mvit_edu.visualize.style import COLORS, STAGE_COLORS, drawings, photographs, set_style, stage_color
@@ -20,6 +21,7 @@ __all__ = [
     "draw_lanes",
     "draw_prediction",
     "draw_run",
+    "draw_scaling",
     "draw_schedule",
     "draw_timeline",
     "draw_window",

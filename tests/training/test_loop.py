@@ -204,7 +204,7 @@ class Noise(torch.nn.Module):
     ("recipe", "config", "sentence"),
     [
         ({"lr": 0.5}, {}, "a run with lr=0.001, and this one has lr=0.5"),
-        ({}, {"batch": 2}, "a run with batch=4, and this one has batch=2"),
+        ({}, {"batch": 2}, "x processes\\)=4, and this one has .* x processes\\)=2"),
         ({}, {"seed": 3}, "a run with seed=0, and this one has seed=3"),
     ],
 )

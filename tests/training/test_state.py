@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from mvit_edu.training import Checkpoints, read_state
-from mvit_edu.training.state import random_states, restore_random_states, versions
+from mvit_edu.training.state import FORMAT, random_states, restore_random_states, versions
 
 
 def state_of(step: int) -> dict:
-    return {"format": 1, "settings": {}, "step": step, "weights": torch.full((5000,), float(step))}
+    return {"format": FORMAT, "settings": {}, "step": step, "weights": torch.full((5000,), float(step))}
 
 
 def steps(checkpoints: Checkpoints) -> list[int]:

@@ -1,0 +1,143 @@
+"""What the tests of several processes run: `python -m torch.distributed.run ... -m tests.distributed.job WHAT OUT`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from mvit_edu.data import ClipDataset, VideoError
+from mvit_edu.data.failures import Failure
+from mvit_edu.data.videos import Sample, collate
+from mvit_edu.distributed import current, gather, process_group, shard
+from mvit_edu.evaluation import evaluate
+from mvit_edu.training import Objective, fit, make_optimizer, train_step
+from mvit_edu.training.parallel import gathered, spread, whole, whole_state
+from tests.training.small import RECIPE, clips, small_config, small_model
+
+VIDEOS_PER_STEP = 8
+STEP_BATCH = {1: 2, 2: 2, 4: 1}  # videos at a time, by the number of processes
+
+
+def gradients(out: Path, parallel: str) -> None:
+    """Gradients of one step, and the weights after it; all processes together have eight clips."""
+    model = small_model(drop_path=0.0, dropout=0.0)
+    torch.manual_seed(current().rank)  # what a process draws by itself must not matter
+    if not current().first:
+        torch.nn.init.zeros_(model.head.weight)  # all start from the weights of rank 0
+    net = spread(model, parallel, torch.device("cpu"))
+    recipe = RECIPE.changed(mixup=0.0, cutmix=0.0)
+    optimizer = make_optimizer(model, recipe)
+    data = clips(VIDEOS_PER_STEP)
+    mine = [data[i] for i in shard(VIDEOS_PER_STEP)]
+    half = len(mine) // 2 or 1
+    batches = [collate(mine[i : i + half]) for i in range(0, len(mine), half)]
+    loss, norm = train_step(net, optimizer, Objective(recipe, 12), batches, clip_norm=None)
+    found = {name: whole(tensor.grad).clone() for name, tensor in model.named_parameters()}
+    weights, _ = whole_state(model, optimizer)
+    if current().first:
+        torch.save({"loss": loss, "norm": norm, "gradients": found, "weights": weights}, out)
+
+
+class Watched(ClipDataset):
+    """Notes every key that this process asks for, and has accidents on demand."""
+
+    def __init__(self, data: ClipDataset, accident: str = "", at: int = -1) -> None:
+        super().__init__(data.pairs)
+        self.keys: list[tuple[int, int]] = []
+        self.accident, self.at = accident, at
+
+    def __getitem__(self, key):
+        if len(self.keys) == self.at and current().rank == 1 and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+            if self.accident == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.accident == "raises":
+                raise VideoError("clip 7 of rank 1 is made of cheese")
+            if self.accident == "hangs":
+                time.sleep(3600)
+        self.keys.append(tuple(key))
+        return super().__getitem__(key)
+
+
+def training(out: Path, accident: str = "", at: int = -1, steps: int | None = None, **changes) -> None:
+    """A whole small training with everything random in it switched on; `steps` ends it early, as a signal would."""
+    size = current().size
+    batch = STEP_BATCH[size]
+    settings = dict(batch=batch, accumulate=VIDEOS_PER_STEP // batch // size, save_minutes=0.0) | changes
+    data = Watched(clips(20), accident, at)
+    model = small_model()
+    if steps is not None:
+        stop_after(data, steps * VIDEOS_PER_STEP // size)
+    result = fit(model, data, RECIPE, small_config(out, **settings), clips(11, "val"))
+    keys = gather(data.keys)
+    if current().first:
+        assert result.step == result.steps
+        (out / "keys.json").write_text(json.dumps(keys))
+
+
+def stop_after(data: Watched, items: int) -> None:
+    """SIGTERM to this process when it has asked for so many clips; the other processes learn of it by themselves."""
+    if current().rank == current().size - 1:
+        ask = data.__class__.__getitem__
+
+        def asking(self, key):
+            if len(self.keys) == items - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return ask(self, key)
+
+        data.__class__ = type("Stopping", (Watched,), {"__getitem__": asking})
+
+
+class Broken(ClipDataset):
+    """A list in which one video cannot be read."""
+
+    def __getitem__(self, key):
+        sample = super().__getitem__(key)
+        return Sample(None, sample.label, sample.index, (Failure("clip 4", "broken"),)) if sample.index == 4 else sample
+
+
+def scores(out: Path, parallel: str) -> None:
+    """The report of eleven videos, one of them broken, as every process sees it."""
+    model = small_model()
+    net = spread(model, parallel, torch.device("cpu"))
+    with gathered(model):
+        report = evaluate(model, Broken(clips(11, "val").pairs), batch=2, max_failures=0.2)
+    net.train()
+    rows = {"correct": report.correct(), "videos": report.videos, "failed": report.failed, "top5": report.correct(5)}
+    rows |= {"scores": report.scores.tolist(), "index": report.index.tolist()}
+    everyone = gather(rows)
+    if current().first:
+        out.write_text(json.dumps(everyone))
+
+
+@record
+def main() -> None:
+    what, out = sys.argv[1], Path(sys.argv[2])
+    minutes = 0.08 if what == "hangs" else 10
+    with process_group("cpu", minutes) as ranks:
+        if what == "correct":
+            out.mkdir(exist_ok=True)
+            for parallel in ("ddp", "fsdp"):
+                scores(out / f"scores_{parallel}.json", parallel)
+                if ranks.size in STEP_BATCH:  # divides the videos of a step
+                    gradients(out / f"gradients_{parallel}.pt", parallel)
+                    training(out / f"training_{parallel}", parallel=parallel)
+        elif what == "empty":
+            data = ClipDataset([] if ranks.rank == 1 else clips(20).pairs)
+            fit(small_model(), data, RECIPE, small_config(out))
+        elif what == "unequal":
+            fit(small_model(), clips(20 - ranks.rank), RECIPE, small_config(out))
+        elif what == "stopped":
+            training(out, steps=4, parallel=sys.argv[3])
+        else:
+            training(out, "" if what == "training" else what, at=9, timeout_minutes=minutes)
+
+
+if __name__ == "__main__":
+    main()

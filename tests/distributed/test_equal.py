@@ -1,0 +1,126 @@
+"""Several processes compute what one computes: gradients, a step, a training, a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mvit_edu.distributed import Ranks, shard
+from mvit_edu.training import TrainSampler, read_state
+from tests.distributed import job as program
+from tests.distributed.launch import job
+from tests.training.small import rows
+
+SIZES = (2, 4)
+PARALLEL = ("ddp", "fsdp")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> dict[int, Path]:
+    """What one process, two, three and four made of the same data."""
+    folder = tmp_path_factory.mktemp("sizes")
+    for size in (2, 3, 4):
+        code, text = job(size, "correct", folder / str(size))
+        assert code == 0, text
+    alone = folder / "1"
+    alone.mkdir()
+    for parallel in PARALLEL:
+        program.gradients(alone / f"gradients_{parallel}.pt", parallel)
+        program.scores(alone / f"scores_{parallel}.json", parallel)
+        program.training(alone / f"training_{parallel}", parallel=parallel)
+    return {size: folder / str(size) for size in (1, 2, 3, 4)}
+
+
+def farthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys() and len(one) > 30
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
+@pytest.mark.parametrize("size", SIZES)
+def test_gradients_and_a_step_are_those_of_one_process(done, size, parallel):
+    one, many = (torch.load(done[n] / f"gradients_{parallel}.pt") for n in (1, size))
+    assert max(tensor.abs().max() for tensor in one["gradients"].values()) > 0.01
+    assert farthest(one["gradients"], many["gradients"]) <= 1e-6
+    assert farthest(one["weights"], many["weights"]) <= 1e-6
+    assert many["loss"] == pytest.approx(one["loss"], abs=1e-6)
+    assert many["norm"] == pytest.approx(one["norm"], abs=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_shards_are_as_good_as_copies(done, size):
+    copies, shards = (torch.load(done[size] / f"gradients_{parallel}.pt") for parallel in PARALLEL)
+    assert farthest(copies["gradients"], shards["gradients"]) <= 1e-6
+    assert farthest(copies["weights"], shards["weights"]) <= 1e-6
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return read_state(max((folder / "checkpoints").glob("step_*.pt")))["model_state"]
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_two_processes_train_as_one_that_accumulates(done, parallel):
+    """Mixing, dropped paths and dropout included: the draws belong to a batch, not to the process that computes it."""
+    one, two = (done[size] / f"training_{parallel}" for size in (1, 2))
+    assert farthest(weights(one), weights(two)) <= 2e-5  # after six steps of AdamW
+    for mine, theirs in zip(rows(one), rows(two), strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", (1, *SIZES))
+def test_copies_and_shards_end_the_same(done, size):
+    copies, shards = (done[size] / f"training_{parallel}" for parallel in PARALLEL)
+    assert farthest(weights(copies), weights(shards)) <= 2e-5
+
+
+@pytest.mark.parametrize("size", (1, *SIZES))
+def test_each_video_is_seen_once_an_epoch(done, size):
+    keys = json.loads((done[size] / "training_ddp" / "keys.json").read_text())
+    assert len(keys) == size
+    seen = [tuple(key) for of_one in keys for key in of_one]
+    assert len(set(seen)) == len(seen) == 48  # three epochs of two steps of eight videos
+    alone = json.loads((done[1] / "training_ddp" / "keys.json").read_text())[0]
+    assert set(seen) == {tuple(key) for key in alone}
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
+@pytest.mark.parametrize("size", (2, 3, 4))
+def test_reports_are_the_same_for_every_number_of_processes(done, size, parallel):
+    alone = json.loads((done[1] / f"scores_{parallel}.json").read_text())[0]
+    everyone = json.loads((done[size] / f"scores_{parallel}.json").read_text())
+    assert len(everyone) == size
+    counts = ("correct", "top5", "videos", "failed", "index")
+    for report in everyone:
+        assert {name: report[name] for name in counts} == {name: alone[name] for name in counts}
+        assert torch.tensor(report["scores"]).allclose(torch.tensor(alone["scores"]), atol=1e-6)
+    assert (alone["videos"], alone["failed"]) == (10, 1)
+
+
+@pytest.mark.parametrize("length", (0, 1, 5, 8, 499))
+@pytest.mark.parametrize("size", (1, 2, 3, 8))
+def test_shards_hold_every_place_once(length, size):
+    shards = [shard(length, Ranks(rank, size)) for rank in range(size)]
+    assert sorted(place for one in shards for place in one) == list(range(length))
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@pytest.mark.parametrize(("size", "batch", "accumulate"), [(1, 2, 4), (2, 2, 2), (4, 2, 1), (8, 1, 1), (2, 1, 4)])
+def test_a_step_has_the_same_videos_however_it_is_shared(size, batch, accumulate):
+    plain = list(TrainSampler(30, 8, 7, seed=3))
+    samplers = [
+        TrainSampler(30, batch, 7, accumulate=accumulate, seed=3, ranks=Ranks(rank, size)) for rank in range(size)
+    ]
+    shares = [list(sampler) for sampler in samplers]
+    assert [len(share) for share in shares] == [len(sampler) for sampler in samplers] == [7 * accumulate] * size
+    for step, wanted in enumerate(plain):
+        turns = {turn: share[step * accumulate + i] for s, share in zip(samplers, shares, strict=True)
+                 for i, turn in enumerate(s.turns())}  # fmt: skip
+        assert [key for turn in sorted(turns) for key in turns[turn]] == wanted
+
+
+def test_too_few_videos_are_told_with_the_processes():
+    with pytest.raises(ValueError, match=r"7 videos, fewer than the 8 of one step \(batch=2 x accumulate=1 x 4 proc"):
+        TrainSampler(7, 2, 1, ranks=Ranks(1, 4))

@@ -1,0 +1,182 @@
+"""Two hosts on one machine: a training over a network cable that can be pulled out.
+
+    python -m tests.distributed.two_hosts OUT          they train to the end
+    python -m tests.distributed.two_hosts OUT --cut    after a few steps the link goes down
+
+Each host is a network namespace with an address and a name of its own, a veth pair is the cable between them, and in
+each runs a `torchrun` with one process (gloo). All of it lives in a process namespace: when this program ends, however
+it ends, the kernel ends every process in it and removes the networks. Nothing has a name on the machine itself, so
+that several of these may run side by side. It needs Linux, `ip` and `unshare`, and either root or a kernel that lets a
+user make namespaces; `missing` says what is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+NAMES = ("first", "second")
+ADDRESSES = ("10.77.0.1", "10.77.0.2")
+PORT = 29401
+CUT_AFTER = 4  # steps
+TIMEOUT_MINUTES = 0.08
+EPOCHS, EPOCHS_TO_CUT = 3, 2000
+PATIENCE = 1300  # seconds from the cut until both must have ended
+ROOT = Path(__file__).parents[2]
+SELF = [sys.executable, "-m", "tests.distributed.th_a"]
+
+
+def unshared(*words: str) -> list[str]:
+    """The command that runs another one alone: own network, host name and process numbers, ended with its parent."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", *user, "--net", "--uts", "--pid", "--fork", "--kill-child", *words]
+
+
+def missing() -> str | None:
+    """What this machine lacks, None if nothing."""
+    if sys.platform != "linux":
+        return "network namespaces need Linux"
+    for name in ("ip", "unshare"):
+        if not shutil.which(name):
+            return f"there is no program {name!r}"
+    tried = subprocess.run(
+        unshared("ip", "link", "add", "one", "type", "veth", "peer", "name", "other"), capture_output=True, text=True
+    )
+    return None if tried.returncode == 0 else f"no network namespaces here: {' '.join(tried.stderr.split())}"
+
+
+def train(out: Path, epochs: int) -> None:
+    """What every process runs, also when `torchrun` starts two of them on one host."""
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    from mvit_edu.training import fit
+    from tests.training.small import RECIPE, clips, small_config, small_model
+
+    config = small_config(out, batch=2, accumulate=2, validate_every=epochs, timeout_minutes=TIMEOUT_MINUTES)
+    record(fit)(small_model(), clips(20), RECIPE.changed(epochs=epochs), config, clips(11, "val"))
+
+
+def ip(*words: object) -> None:
+    subprocess.run(["ip", *map(str, words)], check=True)
+
+
+def plug(number: int) -> None:
+    """Name this host and give its end of the cable an address."""
+    socket.sethostname(NAMES[number])
+    ip("link", "set", "lo", "up")
+    ip("address", "add", f"{ADDRESSES[number]}/24", "dev", NAMES[number])
+    ip("link", "set", NAMES[number], "up")
+
+
+def torchrun(number: int, out: Path, epochs: int) -> list[str]:
+    options = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={ADDRESSES[0]}:{PORT}"]
+    options += [f"--rdzv-conf=is_host={int(number == 0)}", f"--local-addr={ADDRESSES[number]}"]
+    return [sys.executable, "-m", "torch.distributed.run", *options, *SELF[1:], str(out), "--train", str(epochs)]
+
+
+def environment(number: int) -> dict[str, str]:
+    ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": NAMES[number]}
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("TORCHELASTIC", "MASTER_"))
+    } | ours
+
+
+class Host:
+    """A `torchrun` whose lines are shown with the name of the host, and what became of it."""
+
+    def __init__(self, number: int, words: list[str]) -> None:
+        self.name = NAMES[number]
+        self.process = subprocess.Popen(
+            words,
+            env=environment(number),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def show(self) -> None:
+        threading.Thread(target=self._show, daemon=True).start()
+
+    def _show(self) -> None:
+        for line in self.process.stdout:
+            print(f"{self.name} | {line}", end="", flush=True)
+
+
+def run(out: Path, cut: bool) -> int:
+    """Start both hosts and wait for them. 0 if they ended as they should, 1 otherwise."""
+    epochs = EPOCHS_TO_CUT if cut else EPOCHS
+    second = Host(1, ["unshare", "--net", "--uts", *SELF, str(out), "--second", str(epochs)])
+    second.process.stdout.readline()  # it is in its own network now
+    ip("link", "add", NAMES[0], "type", "veth", "peer", "name", NAMES[1], "netns", second.process.pid)
+    plug(0)
+    second.process.stdin.close()  # go
+    hosts = [Host(0, torchrun(0, out, epochs)), second]
+    for host in hosts:
+        host.show()
+    began = time.monotonic()
+    if cut:
+        while steps(out) < CUT_AFTER:
+            time.sleep(0.05)
+            if any(host.process.poll() is not None for host in hosts):
+                print("cable | a host ended before the link was cut")
+                return 1
+        ip("link", "set", NAMES[0], "down")
+        print(f"cable | cut after step {steps(out)}", flush=True)
+        began = time.monotonic()
+    running = list(hosts)
+    while running and not (cut and time.monotonic() - began > PATIENCE):
+        time.sleep(0.05)
+        for host in [host for host in running if host.process.poll() is not None]:
+            running.remove(host)
+            print(f"cable | {host.name} ended with {host.process.returncode} after {time.monotonic() - began:.0f} s")
+    for host in running:
+        print(f"cable | {host.name} did not end within {PATIENCE} s")
+    return int(bool(running) or any((host.process.returncode == 0) == cut for host in hosts))
+
+
+def steps(out: Path) -> int:
+    """The last step in the log of the training."""
+    path = out / "metrics.jsonl"
+    lines = (
+        [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] if path.exists() else []
+    )
+    return json.loads(lines[-1])["step"] if lines else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of the run")
+    parser.add_argument("--cut", action="store_true", help="set the link down while they train")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--second", type=int, metavar="EPOCHS", help=argparse.SUPPRESS)
+    parser.add_argument("--train", type=int, metavar="EPOCHS", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.train:
+        train(args.out, args.train)
+    elif args.second:
+        print("waiting for the cable", flush=True)
+        sys.stdin.read()
+        plug(1)
+        words = torchrun(1, args.out, args.second)
+        os.execv(words[0], words)
+    elif args.inside:
+        sys.exit(run(args.out, args.cut))
+    elif missing():
+        sys.exit(missing())
+    else:
+        words = unshared(*SELF, str(args.out.absolute()), "--inside", *(["--cut"] if args.cut else []))
+        os.execvp(words[0], words)
+
+
+if __name__ == "__main__":
+    main()
