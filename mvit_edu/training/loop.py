@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+import torch._dynamo
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -32,6 +33,7 @@ from mvit_edu.training.state import Checkpoints, restore_random_states
 from mvit_edu.training.stop import StopRequest
 
 NAMES_SHOWN = 16
+GRAPHS_PER_BLOCK = 4  # training, evaluation, and for each a batch of another size
 
 
 @dataclass(frozen=True)
@@ -230,9 +232,21 @@ def prepare(model: nn.Module, config: TrainConfig, device: torch.device) -> nn.M
     if config.checkpoint_blocks:
         model.checkpoint_blocks = config.checkpoint_blocks
     if config.compile:
-        for block in model.blocks:  # blocks of one shape share their code
-            block.compile()
+        compile_blocks(model)
     return spread(model, config.parallel, device)
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile block by block; blocks of one shape and one rate of dropped paths share a graph.
+
+    All blocks have one forward function, of which PyTorch keeps eight graphs and runs the rest uncompiled without a
+    word: 16 blocks need more, and others again in evaluation and for a last batch that is smaller.
+    """
+    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+    needed = GRAPHS_PER_BLOCK * len(model.blocks)
+    setattr(torch._dynamo.config, limit, max(needed, getattr(torch._dynamo.config, limit)))
+    for block in model.blocks:
+        block.compile(dynamic=False)  # a graph for any size takes four times as long to make
 
 
 def make_loader(train: Dataset, sampler: TrainSampler, config: TrainConfig, device: torch.device) -> DataLoader:

@@ -22,17 +22,18 @@ from mvit_edu.training.parallel import gathered, spread, whole, whole_state
 from tests.training.small import RECIPE, clips, small_config, small_model
 
 VIDEOS_PER_STEP = 8
+OPTIMIZERS = ("adamw", "sgd")
 STEP_BATCH = {1: 2, 2: 2, 4: 1}  # videos at a time, by the number of processes
 
 
-def gradients(out: Path, parallel: str) -> None:
+def gradients(out: Path, parallel: str, optimizer: str = "adamw") -> None:
     """Gradients of one step, and the weights after it; all processes together have eight clips."""
     model = small_model(drop_path=0.0, dropout=0.0)
     torch.manual_seed(current().rank)  # what a process draws by itself must not matter
     if not current().first:
         torch.nn.init.zeros_(model.head.weight)  # all start from the weights of rank 0
     net = spread(model, parallel, torch.device("cpu"))
-    recipe = RECIPE.changed(mixup=0.0, cutmix=0.0)
+    recipe = RECIPE.changed(mixup=0.0, cutmix=0.0, optimizer=optimizer)
     optimizer = make_optimizer(model, recipe)
     data = clips(VIDEOS_PER_STEP)
     mine = [data[i] for i in shard(VIDEOS_PER_STEP)]
@@ -126,7 +127,8 @@ def main() -> None:
             for parallel in ("ddp", "fsdp"):
                 scores(out / f"scores_{parallel}.json", parallel)
                 if ranks.size in STEP_BATCH:  # divides the videos of a step
-                    gradients(out / f"gradients_{parallel}.pt", parallel)
+                    for optimizer in OPTIMIZERS:
+                        gradients(out / f"{optimizer}_{parallel}.pt", parallel, optimizer)
                     training(out / f"training_{parallel}", parallel=parallel)
         elif what == "empty":
             data = ClipDataset([] if ranks.rank == 1 else clips(20).pairs)

@@ -12,10 +12,12 @@ from mvit_edu.distributed import Ranks, shard
 from mvit_edu.training import TrainSampler, read_state
 from tests.distributed import job as program
 from tests.distributed.launch import job
-from tests.training.small import rows
+from tests.training.small import RECIPE, rows
 
 SIZES = (2, 4)
 PARALLEL = ("ddp", "fsdp")
+# The same vector added to all keys changes no attention: this gradient is rounding, and AdamW makes whole steps of it.
+RESTLESS = ("blocks.0.attn.pool_k.norm.bias", "blocks.1.attn.pool_k.norm.bias")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,8 @@ def done(tmp_path_factory) -> dict[int, Path]:
     alone = folder / "1"
     alone.mkdir()
     for parallel in PARALLEL:
-        program.gradients(alone / f"gradients_{parallel}.pt", parallel)
+        for optimizer in program.OPTIMIZERS:
+            program.gradients(alone / f"{optimizer}_{parallel}.pt", parallel, optimizer)
         program.scores(alone / f"scores_{parallel}.json", parallel)
         program.training(alone / f"training_{parallel}", parallel=parallel)
     return {size: folder / str(size) for size in (1, 2, 3, 4)}
@@ -39,20 +42,34 @@ def farthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
 
+def step(done: dict[int, Path], size: int, optimizer: str, parallel: str) -> dict:
+    return torch.load(done[size] / f"{optimizer}_{parallel}.pt")
+
+
+def differences(one: dict, other: dict) -> dict[str, float]:
+    """Of the weights after a step, the largest of each parameter."""
+    return {name: (one["weights"][name] - other["weights"][name]).abs().max().item() for name in one["weights"]}
+
+
+@pytest.mark.parametrize("optimizer", program.OPTIMIZERS)
 @pytest.mark.parametrize("parallel", PARALLEL)
 @pytest.mark.parametrize("size", SIZES)
-def test_gradients_and_a_step_are_those_of_one_process(done, size, parallel):
-    one, many = (torch.load(done[n] / f"gradients_{parallel}.pt") for n in (1, size))
+def test_gradients_and_a_step_are_those_of_one_process(done, size, parallel, optimizer):
+    one, many = (step(done, n, optimizer, parallel) for n in (1, size))
     assert max(tensor.abs().max() for tensor in one["gradients"].values()) > 0.01
     assert farthest(one["gradients"], many["gradients"]) <= 1e-6
-    assert farthest(one["weights"], many["weights"]) <= 1e-6
+    found = differences(one, many)
+    if optimizer == "adamw":
+        for name in RESTLESS:
+            assert many["gradients"][name].abs().max() < 1e-7 and found.pop(name) <= 2 * RECIPE.lr
+    assert max(found.values()) <= 1e-6
     assert many["loss"] == pytest.approx(one["loss"], abs=1e-6)
     assert many["norm"] == pytest.approx(one["norm"], abs=1e-5)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_shards_are_as_good_as_copies(done, size):
-    copies, shards = (torch.load(done[size] / f"gradients_{parallel}.pt") for parallel in PARALLEL)
+    copies, shards = (step(done, size, "sgd", parallel) for parallel in PARALLEL)
     assert farthest(copies["gradients"], shards["gradients"]) <= 1e-6
     assert farthest(copies["weights"], shards["weights"]) <= 1e-6
 

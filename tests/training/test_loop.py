@@ -29,6 +29,7 @@ from mvit_edu.training import (
     read_state,
     train_step,
 )
+from mvit_edu.training.loop import compile_blocks
 from mvit_edu.training.recipe import set_learning_rate
 from tests.training.small import PER_EPOCH, RECIPE, STEPS, clips, rows, run, same_weights, small_config, small_model
 
@@ -282,9 +283,29 @@ def test_bf16_where_it_is_asked_for(tmp_path):
 def test_blocks_are_compiled_on_request(tmp_path, monkeypatch):
     compiled = []
     model = small_model()
-    monkeypatch.setattr(type(model.blocks[0]), "compile", lambda self: compiled.append(self))
+    monkeypatch.setattr(type(model.blocks[0]), "compile", lambda self, **options: compiled.append(self))
     run(tmp_path, model, compile=True)
     assert compiled == list(model.blocks)
+
+
+def test_every_block_runs_compiled_whatever_its_rate(monkeypatch):
+    """PyTorch keeps eight graphs of a function unless told otherwise, and runs the rest without one."""
+    calls = []
+
+    def backend(graph, inputs):
+        return lambda *args: calls.append(graph) or graph(*args)
+
+    model = small_model(depths=(2, 8))
+    real = torch.nn.Module.compile
+    monkeypatch.setattr(type(model.blocks[0]), "compile", lambda self, **more: real(self, backend=backend, **more))
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    compile_blocks(model)
+    clip = torch.randn(2, 3, 8, 16, 16)
+    model(clip)
+    assert len(calls) == len(model.blocks) == 10
+    model.eval()(clip)
+    model(clip[:1])
+    assert len(calls) == 30
 
 
 def test_several_labels(tmp_path):
