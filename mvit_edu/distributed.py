@@ -22,7 +22,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.02
 ROLL_CALL_SECONDS = 10.0
 LINGER_SECONDS = 2.0  # `torchrun` reports the process that ends first: let that be the one with the cause, then rank 0
-LOST_CONNECTION = ("timed out", "timeout", "connection closed", "connection reset", "connection refused", "broken pipe")
+NETWORK_WORDS = ("gloo", "nccl", "processgroup", "tcpstore")  # in what these libraries raise, a plain RuntimeError
 
 
 class LostProcess(RuntimeError):
@@ -113,12 +113,16 @@ def process_group(device: torch.device | str = "cpu", timeout_minutes: float = 1
     try:
         yield ranks
     except RuntimeError as error:
-        if isinstance(error, LostProcess) or not any(word in str(error).lower() for word in LOST_CONNECTION):
+        if isinstance(error, LostProcess) or not _of_the_network(error):
             raise
         message = _who_is_lost(ranks, witness, timeout_minutes)
         time.sleep(LINGER_SECONDS if ranks.first else 2 * LINGER_SECONDS)
         raise LostProcess(message) from error
     dist.destroy_process_group()
+
+
+def _of_the_network(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in NETWORK_WORDS)
 
 
 def _store_of_this_start(timeout: timedelta) -> dist.Store:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch._dynamo
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -242,9 +241,9 @@ def compile_blocks(model: nn.Module) -> None:
     All blocks have one forward function, of which PyTorch keeps eight graphs and runs the rest uncompiled without a
     word: 16 blocks need more, and others again in evaluation and for a last batch that is smaller.
     """
-    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
-    needed = GRAPHS_PER_BLOCK * len(model.blocks)
-    setattr(torch._dynamo.config, limit, max(needed, getattr(torch._dynamo.config, limit)))
+    from torch._dynamo import config  # takes seconds
+
+    config.recompile_limit = max(config.recompile_limit, GRAPHS_PER_BLOCK * len(model.blocks))
     for block in model.blocks:
         block.compile(dynamic=False)  # a graph for any size takes four times as long to make
 

@@ -14,6 +14,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from mvit_edu.data import ClipDataset, VideoError
 from mvit_edu.data.failures import Failure
+from mvit_edu.data.mixing import MixUpCutMix
 from mvit_edu.data.videos import Sample, collate
 from mvit_edu.distributed import current, gather, process_group, shard
 from mvit_edu.evaluation import evaluate
@@ -72,14 +73,17 @@ def training(out: Path, accident: str = "", at: int = -1, steps: int | None = No
     batch = STEP_BATCH[size]
     settings = dict(batch=batch, accumulate=VIDEOS_PER_STEP // batch // size, save_minutes=0.0) | changes
     data = Watched(clips(20), accident, at)
-    model = small_model()
+    model, draws = small_model(), []
+    draw = MixUpCutMix.draw
+    MixUpCutMix.draw = lambda self, *size: draws.append(draw(self, *size)) or draws[-1]
     if steps is not None:
         stop_after(data, steps * VIDEOS_PER_STEP // size)
     result = fit(model, data, RECIPE, small_config(out, **settings), clips(11, "val"))
-    keys = gather(data.keys)
+    MixUpCutMix.draw = draw
+    keys, mixed = gather(data.keys), gather(draws)
     if current().first:
         assert result.step == result.steps
-        (out / "keys.json").write_text(json.dumps(keys))
+        (out / "seen.json").write_text(json.dumps({"keys": keys, "draws": mixed}))
 
 
 def stop_after(data: Watched, items: int) -> None:
@@ -130,6 +134,15 @@ def main() -> None:
                     for optimizer in OPTIMIZERS:
                         gradients(out / f"{optimizer}_{parallel}.pt", parallel, optimizer)
                     training(out / f"training_{parallel}", parallel=parallel)
+        elif what == "savings":
+            out.mkdir(exist_ok=True)
+            real = torch.nn.Module.compile
+            torch.nn.Module.compile = lambda self, **more: real(self, backend="eager", **more)  # no minutes of building
+            for parallel in ("ddp", "fsdp"):
+                training(out / f"plain_{parallel}", parallel=parallel)
+                training(out / f"checkpointed_{parallel}", parallel=parallel, checkpoint_blocks=2)
+                training(out / f"bf16_{parallel}", parallel=parallel, precision="bf16")
+                training(out / f"compiled_{parallel}", parallel=parallel, compile=True)
         elif what == "empty":
             data = ClipDataset([] if ranks.rank == 1 else clips(20).pairs)
             fit(small_model(), data, RECIPE, small_config(out))

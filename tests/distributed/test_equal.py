@@ -93,14 +93,49 @@ def test_copies_and_shards_end_the_same(done, size):
     assert farthest(weights(copies), weights(shards)) <= 2e-5
 
 
+@pytest.fixture(scope="module")
+def savings(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("savings")
+    code, text = job(2, "savings", out)
+    assert code == 0, text
+    return out
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_what_saves_memory_or_time_changes_nothing_else(savings, parallel):
+    """Blocks computed again, compiled blocks (their graphs, run by PyTorch), and bf16, on two processes."""
+    plain = savings / f"plain_{parallel}"
+    for name in ("checkpointed", "compiled"):
+        assert farthest(weights(plain), weights(savings / f"{name}_{parallel}")) <= 2e-5
+    losses = [
+        [row["loss"] for row in rows(savings / f"{name}_{parallel}") if "loss" in row] for name in ("plain", "bf16")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
+
+
+def seen(folder: Path) -> dict[str, list[list]]:
+    """The clips that each process asked for, and how it mixed its batches."""
+    return json.loads((folder / "seen.json").read_text())
+
+
 @pytest.mark.parametrize("size", (1, *SIZES))
 def test_each_video_is_seen_once_an_epoch(done, size):
-    keys = json.loads((done[size] / "training_ddp" / "keys.json").read_text())
-    assert len(keys) == size
-    seen = [tuple(key) for of_one in keys for key in of_one]
-    assert len(set(seen)) == len(seen) == 48  # three epochs of two steps of eight videos
-    alone = json.loads((done[1] / "training_ddp" / "keys.json").read_text())[0]
-    assert set(seen) == {tuple(key) for key in alone}
+    of_each = seen(done[size] / "training_ddp")["keys"]
+    assert len(of_each) == size
+    keys = [tuple(key) for keys in of_each for key in keys]
+    assert len(set(keys)) == len(keys) == 48  # three epochs of two steps of eight videos
+    alone = seen(done[1] / "training_ddp")["keys"][0]
+    assert set(keys) == {tuple(key) for key in alone}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_processes_draw_different_augmentations(done, size):
+    of_each = seen(done[size] / "training_ddp")["draws"]
+    draws = [json.dumps(draw) for of_one in of_each for draw in of_one]  # the share that is kept, and the box
+    assert len(of_each) == size and len(set(draws)) == len(draws) == 6 * 8 // program.STEP_BATCH[size]
+    if program.STEP_BATCH[size] == program.STEP_BATCH[1]:  # the same batches: one process alone draws all of these
+        alone = seen(done[1] / "training_ddp")["draws"][0]
+        assert {json.dumps(draw) for draw in alone} == set(draws)
 
 
 @pytest.mark.parametrize("parallel", PARALLEL)
