@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -44,7 +45,8 @@ FAKES = {
         echo "$*" >>"$FAKE/scancel"; kill -TERM $(cat "$FAKE/tasks")""",
     # In place of Python: notes its words, one a line in JSON, and then does what FAKE_HOST does in the test.
     "recorder": """
-        "$REAL_PYTHON" -c 'import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]]))' "$@" >>"$FAKE/words"
+        "$REAL_PYTHON" -c 'import json, os, sys; sys.stdout.write(json.dumps([os.getcwd(), *sys.argv[1:]]) + "\\n")' \\
+            "$@" >>"$FAKE/words"
         echo "${NCCL_SOCKET_IFNAME:-none}" >>"$FAKE/interface"
         trap 'echo "$FAKE_HOST" >>"$FAKE/ended"; exit 143' TERM
         [[ $FAKE_HOST != broken ]] || { sleep 0.5; exit 7; }
@@ -67,17 +69,30 @@ def fakes(tmp_path) -> dict[str, str]:
     return environment() | slurm | {"SLURM_GPUS_ON_NODE": "1", "PYTHON": sys.executable} | here
 
 
-def run(words: list[object], env: dict[str, str], **more) -> tuple[int, str]:
-    done = subprocess.run(
-        ["bash", *map(str, words)], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more
-    )
-    return done.returncode, done.stdout
+def start(words: list[object], env: dict[str, str], cwd: Path = ROOT) -> subprocess.Popen:
+    words = ["bash", *map(str, words)]
+    return subprocess.Popen(words, env=env, cwd=cwd, stdout=-1, stderr=-2, text=True, start_new_session=True)
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str]:
+    try:
+        text, _ = process.communicate(timeout=SECONDS)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, text
+
+
+def run(words: list[object], env: dict[str, str], cwd: Path = ROOT) -> tuple[int, str]:
+    return finish(start(words, env, cwd))
 
 
 def wait_for(condition, process: subprocess.Popen) -> None:
     until = time.monotonic() + SECONDS
     while not condition():
-        assert process.poll() is None and time.monotonic() < until, process.communicate()[0]
+        if process.poll() is not None or time.monotonic() > until:
+            process.terminate()
+            pytest.fail(finish(process)[1])
         time.sleep(0.05)
 
 
@@ -126,7 +141,7 @@ def test_both_start_the_same_torchrun_with_the_words_as_they_are(fakes, tmp_path
     own = [[word for word in words if word.startswith(("--rdzv-conf", "--local-addr"))] for words in ssh]
     assert own == [["--rdzv-conf=is_host=1", "--local-addr=one"], ["--rdzv-conf=is_host=0", "--local-addr=two"]]
     common = [[word for word in words[1:] if word not in own[0] + own[1]] for words in (*slurm, *ssh)]
-    plain = [re.sub(r"--rdzv-(endpoint|id)=\S+", r"--rdzv-\1=", "\0".join(words)) for words in common]
+    plain = [re.sub(r"--rdzv-(endpoint|id)=[^\0]*", r"--rdzv-\1=", "\0".join(words)) for words in common]
     assert len(set(plain)) == 1
     assert "--max-restarts=3" in common[0] and "--nnodes=2" in common[0] and "--nproc-per-node=1" in common[0]
     assert f"--rdzv-endpoint=one:{fakes['PORT']}" in common[2] and common[2] == common[3]
@@ -135,14 +150,11 @@ def test_both_start_the_same_torchrun_with_the_words_as_they_are(fakes, tmp_path
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_all_hosts(fakes, tmp_path, number):
-    words = ["bash", SSH, "one-waits two-waits", "1", "--", "train"]
-    process = subprocess.Popen(
-        list(map(str, words)), env=fakes | {"PYTHON": "recorder"}, stdout=-1, stderr=-2, text=True, cwd=tmp_path
-    )
+    process = start([SSH, "one-waits two-waits", 1, "--", "train"], fakes | {"PYTHON": "recorder"}, tmp_path)
     wait_for(lambda: (tmp_path / "one-waits").exists() and (tmp_path / "two-waits").exists(), process)
     process.send_signal(number)
-    text = process.communicate(timeout=SECONDS)[0]
-    assert process.returncode == 130 and text.startswith("Ending on all hosts")
+    code, text = finish(process)
+    assert code == 130 and text.startswith("Ending on all hosts")
     assert sorted(lines(tmp_path / "ended")) == ["one-waits", "two-waits"]
 
 
@@ -174,7 +186,7 @@ def newest(out: Path) -> dict:
 
 def test_two_hosts_by_ssh_train(videos, fakes, tmp_path):
     out = tmp_path / "a run"
-    code, text = run([SSH, "127.0.0.1 localhost", 1, "--", *training(videos, out, 2)], fakes, cwd=ROOT, timeout=SECONDS)
+    code, text = run([SSH, "127.0.0.1 localhost", 1, "--", *training(videos, out, 2)], fakes)
     assert code == 0, text
     assert text.count("Done after 4 steps") == 1
     state = newest(out)
@@ -182,21 +194,21 @@ def test_two_hosts_by_ssh_train(videos, fakes, tmp_path):
 
 
 def test_slurm_saves_before_the_time_limit_and_goes_on_after_it(videos, fakes, tmp_path):
-    out = tmp_path / "a run"
-    words = ["bash", str(SLURM), *training(videos, out, 150)]
-    process = subprocess.Popen(words, env=fakes, stdout=-1, stderr=-2, text=True, cwd=ROOT)
-    wait_for(lambda: len(lines(out / "metrics.jsonl")) > 2, process)
+    out, log = tmp_path / "a run", tmp_path / "a run" / "metrics.jsonl"
+    words = [SLURM, *training(videos, out, 30)]
+    process = start(words, fakes)
+    wait_for(lambda: len(lines(log)) > 2, process)
     process.send_signal(signal.SIGUSR1)  # as Slurm does
-    text = process.communicate(timeout=SECONDS)[0]
-    assert process.returncode != 0 and lines(tmp_path / "scancel") == [f"--signal=TERM {fakes['SLURM_JOB_ID']}"], text
+    code, text = finish(process)
+    assert code != 0 and lines(tmp_path / "scancel") == [f"--signal=TERM {fakes['SLURM_JOB_ID']}"], text
     assert lines(tmp_path / "scontrol") == [f"requeue {fakes['SLURM_JOB_ID']}"], text
-    saved = newest(out)
-    assert saved["settings"]["processes"] == 2 and 2 < saved["progress"]["step"] < 300
+    saved, before = newest(out), lines(log)
+    assert saved["settings"]["processes"] == 2 and 2 < saved["progress"]["step"] == len(before) < 60
 
     (tmp_path / "tasks").unlink()
-    code, text = run([SLURM, *training(videos, out, 150)], fakes, cwd=ROOT, timeout=SECONDS)
-    assert code == 0, text
-    assert f"{saved['progress']['step']} of 300 steps are done" in text and newest(out)["progress"]["step"] == 300
+    code, text = run(words, fakes)
+    assert code == 0 and text.count("Done after 60 steps") == 1, text
+    assert lines(log)[: len(before)] == before and newest(out)["progress"]["step"] == 60
     assert len(lines(tmp_path / "scontrol")) == 1  # a job that ended by itself stays out of the queue
 
 

@@ -14,8 +14,8 @@ After the cut, both processes wait for the time limit of the training (4.8 s her
 - The first host has rank 0 and the store of the rendezvous. Its process ends with "LostProcess: Rank 1 did not answer
   within 4.8 s ...", and its `torchrun` with that traceback as root cause and exit code 1.
 - The process of the second host ends with "LostProcess: The connection to another process was lost ...; rank 0 says to
-  which." Its `torchrun` asks the store what to do, and hears nothing until the kernel gives the connection up, which
-  takes it a quarter of an hour; it does not hear SIGTERM either. So this program ends it.
+  which." Its `torchrun` asks the store what to do, and hears nothing until the kernel gives the connection up: left
+  alone, it ended after 929 s with a RendezvousConnectionError and exit code 1. So this program ends it.
 """
 
 from __future__ import annotations
