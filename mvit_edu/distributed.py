@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 T = TypeVar("T")
+START_LIMIT = timedelta(minutes=5)  # one host may load its programs more slowly than another
 POLL_SECONDS = 0.02
 ROLL_CALL_SECONDS = 10.0
 LINGER_SECONDS = 2.0  # `torchrun` reports the process that ends first: let that be the one with the cause, then rank 0
@@ -102,7 +103,7 @@ def process_group(device: torch.device | str = "cpu", timeout_minutes: float = 1
     timeout = timedelta(minutes=timeout_minutes)
     dist.init_process_group(
         backend,
-        store=_store_of_this_start(timeout),
+        store=_store_of_this_start(max(timeout, START_LIMIT)),
         rank=launched_ranks().rank,
         world_size=launched_ranks().size,
         timeout=timeout,

@@ -25,7 +25,10 @@ def steps(jobs: int) -> dict[str, tuple[str, list[list[str]]]]:
     nbval = ["-p", "no:python", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "300"]
     return {
         "lint": ("ruff", [[PY, "-m", "ruff", "check", "."], [PY, "-m", "ruff", "format", "--check", "."]]),
-        "unit": ("unit tests", [[*PYTEST, *workers, "--durations", "10", "tests", "--ignore", CHAPTERS]]),
+        "unit": (
+            "unit tests",
+            [[*PYTEST, *workers, "--dist", "loadgroup", "--durations", "10", "tests", "--ignore", CHAPTERS]],
+        ),
         "chapters": ("notebook checks", [[*PYTEST, CHAPTERS]]),
         "nbval": ("nbval: every chapter again", [[*PYTEST, *nbval, *workers, "--dist", "loadfile", "book"]]),
         "build": ("strict book build", [[PY, "-m", "book.tools.build", "--strict"]]),

@@ -14,6 +14,8 @@ from tests.distributed import job as program
 from tests.distributed.launch import job
 from tests.training.small import rows
 
+pytestmark = pytest.mark.xdist_group("faults")  # one worker: they share what was started
+
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return read_state(max((folder / "checkpoints").glob("step_*.pt")))["model_state"]
