@@ -7,6 +7,7 @@ from statistics import median
 
 from mvit_edu.studies.scaling import Cluster, Job, Known, fit_ring, predict, ring_seconds
 
+QUIET = 0.05  # of the cores: a time that other programs disturbed more does not count
 SMALL, LARGE = "8x32x32", "16x4 of 340x256"  # the clips that were decoded and augmented
 
 
@@ -22,10 +23,21 @@ def find(rows: Iterable[Mapping], **wanted) -> Mapping:
     raise ValueError(f"The log has no row with {wanted}; measure again: python -m benchmarks.scaling")
 
 
+def quiet_seconds(row: Mapping) -> list[float]:
+    """The times of a row during which other programs left the cores alone; the quietest one if there are none."""
+    limit = max(QUIET, min(row["others"]))
+    return [seconds for seconds, others in zip(row["seconds"], row["others"], strict=True) if others <= limit]
+
+
+def typical(row: Mapping) -> float:
+    """The median of the quiet times of a row, in seconds."""
+    return median(quiet_seconds(row))
+
+
 def core_seconds(log: Mapping, part: str, clip: str, processes: int = 1) -> float:
-    """Seconds of one process for a clip: `part` is "decode" or "augment". The median of the turns."""
+    """Seconds of one process for a clip; `part` is "decode" or "augment"."""
     row = find(log["cpu"], part=part, clip=clip, processes=processes)
-    return median(row["seconds"]) / row["clips"]
+    return typical(row) / row["clips"]
 
 
 def job_of(log: Mapping, model: str) -> Job:
@@ -46,12 +58,14 @@ def measured_machine(log: Mapping, model: str) -> Cluster:
     """
     job = job_of(log, model)
     alone = find(log["steps"], model=model, processes=1)
-    bandwidth, latency = fit_ring(row for row in log["all_reduce"] if row["processes"] == 2)
+    bandwidth, latency = fit_ring(
+        row | {"seconds": quiet_seconds(row)} for row in log["all_reduce"] if row["processes"] == 2
+    )
     device, cores = log["measured"]["device"], log["measured"]["cores"]
     ring = "all-reduces of 2 processes, several sizes"
     return Cluster(
         name=f"{device}, {cores} cores",
-        flops=Known(job.flop / median(alone["seconds"]), "measured", f"{model}, 1 process, 1 thread"),
+        flops=Known(job.flop / typical(alone), "measured", f"{model}, 1 process, 1 thread"),
         per_host=Known(max(row["processes"] for row in log["steps"]), "measured", "processes, not more were started"),
         inside=Known(bandwidth, "measured", ring),
         between=None,
@@ -97,8 +111,8 @@ def rates(log: Mapping) -> dict[str, list[dict[str, float]]]:
         job, machine = job_of(log, model), measured_machine(log, model)
         rows = [row for row in log["steps"] if row["model"] == model]
         for row in sorted(rows, key=lambda row: row["processes"]):
-            count, seconds = row["processes"], row["seconds"]
-            speeds = {"measured": median(seconds), "low": max(seconds), "high": min(seconds)}
+            count, seconds = row["processes"], quiet_seconds(row)
+            speeds = {"measured": typical(row), "low": max(seconds), "high": min(seconds)}
             speeds = {name: count * job.clips / value for name, value in speeds.items()}
             predicted = predict(job, machine, count).clips_per_second
             found.setdefault(model, []).append({"devices": count, "predicted": predicted, **speeds})
@@ -125,10 +139,10 @@ def compare(log: Mapping) -> list[dict[str, float | int | str]]:
                 add(f"training {model}", row["devices"], "clips/s", row["predicted"], row["measured"])
     machine = measured_machine(log, next(iter(log["models"])))
     for row in log["all_reduce"]:
-        count, turns = row["processes"], max(1, row["processes"] / machine.cores.value)
+        count = row["processes"]
         if count > 2:
-            predicted = turns * ring_seconds(row["bytes"], count, machine.inside.value, machine.latency.value)
-            add(f"all-reduce of {row['bytes']:,} bytes", count, "ms", 1e3 * predicted, 1e3 * median(row["seconds"]))
+            predicted = ring_seconds(row["bytes"], count, machine.inside.value, machine.latency.value)
+            add(f"all-reduce of {row['bytes']:,} bytes", count, "ms", 1e3 * predicted, 1e3 * typical(row))
     for row in log["cpu"]:
         count = row["processes"]
         if count > 1:

@@ -83,8 +83,8 @@ class Cluster:
         cores: of a host, to decode and augment.
         decode: seconds of one core to open a file and decode a clip.
         augment: seconds of one core to augment one copy of a clip.
-        shared_cores: the devices are processes with one thread each on these cores, and gradients travel through
-            them, too. More processes than cores take turns.
+        shared_cores: the devices are processes with one thread each on these cores. More processes than cores take
+            turns to compute; their messages do not, because they wait for one another more than for a core.
 
     Raises:
         ValueError: a number without a source, or one that cannot be.
@@ -174,7 +174,7 @@ def predict(job: Job, cluster: Cluster, devices: int) -> StepCost:
     link = cluster.inside if devices <= per_host else cluster.between
     bandwidth = min(link.value, cluster.inside.value)
     compute = turns * job.flop / cluster.flops.value
-    all_reduce = turns * ring_seconds(job.bytes, devices, bandwidth, cluster.latency.value)
+    all_reduce = ring_seconds(job.bytes, devices, bandwidth, cluster.latency.value)
     exposed = max(0.0, all_reduce - cluster.overlap.value * BACKWARD * compute)
     busy = compute + exposed
     decode = here * job.clips * (cluster.decode.value / job.repeats + cluster.augment.value) / cores
