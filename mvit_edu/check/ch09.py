@@ -72,6 +72,15 @@ ex_09_1 = Exercise(
             lambda v: _ring(v, pieces=lambda rank, step, n: (rank + step) % n),
         ),
         Mistake(
+            "Yours begins with another piece: in the first step rank r sends its piece r.",
+            lambda v: _ring(v, pieces=lambda rank, step, n: (rank + 1 - step) % n),
+        ),
+        Mistake(
+            "You begin with piece r again in the second half. There, too, a rank passes on the piece that it has just "
+            "received: (r - step) % n.",
+            lambda v: _ring(v, pieces=lambda rank, step, n: (rank - step % (n - 1)) % n),
+        ),
+        Mistake(
             "Every state in your list is the end. If you append the same tensor each time, later steps change it: "
             "append held.clone(). If you add up everything at once: in a step a rank receives one piece, from its left "
             "neighbor.",
@@ -144,6 +153,12 @@ def _mine_if_whole(order, batch, accumulate, rank, size, step):
     return mine if len(mine) == accumulate and all(len(one) == batch for one in mine) else []
 
 
+def _last_left_out(order, batch, accumulate, rank, size, step):
+    if (step + 1) * batch * accumulate * size >= len(order):
+        return []
+    return _turns(order, batch, accumulate, rank, size, step)
+
+
 def _flat(order, batch, accumulate, rank, size, step):
     return sum(_turns(order, batch, accumulate, rank, size, step), [])
 
@@ -165,6 +180,7 @@ def _turn_cases(draw: Draw) -> list[Case]:
         Case("4 processes, 1 batch each", order(24), 2, 1, 3, 4, 1),
         Case("3 processes, 2 batches of 3", order(40), 3, 2, 0, 3, 0),
         Case("one process", order(13), 2, 3, 0, 1, 1),
+        Case("the epoch ends with this step", order(24), 2, 2, 2, 3, 1),
         Case("6 of 8 videos are left", order(22), 2, 2, 1, 2, 2),
         Case("one rank would still have its videos", order(22), 2, 2, 0, 2, 2),
         Case("nothing is left", order(16), 2, 2, 0, 2, 2),
@@ -206,6 +222,11 @@ ex_09_2 = Exercise(
             "videos of the whole step.",
             _mine_if_whole,
         ),
+        Mistake(
+            "You leave out a step that takes the very last videos of the epoch. It is whole: only a step with fewer "
+            "videos is left out.",
+            _last_left_out,
+        ),
         Mistake("Return a list of batches, each a list of videos, not one long list.", _flat),
         Mistake("You fill up from the front of the list, so some videos come twice in an epoch. Return [].", _padded),
     ),
@@ -219,6 +240,11 @@ def _plan(wanted, lr, gpus, videos, repeats, *, at_once=None, whole=None, least=
     accumulate = max(least, wanted // seen if whole is None else whole(wanted / seen))
     clips = accumulate * seen
     return accumulate, clips, lr * clips / wanted if rate is None else rate(lr, clips, wanted, now)
+
+
+def _videos_for_clips(wanted, lr, gpus, videos, repeats):
+    accumulate, clips, rate = _plan(wanted, lr, gpus, videos, repeats)
+    return accumulate, clips // repeats, rate / repeats
 
 
 def _plain(answer: Any, *args: Any) -> Any:
@@ -277,6 +303,11 @@ ex_09_3 = Exercise(
             "Your scale is upside down: fewer clips, a lower rate.",
             lambda *a: _plan(*a, rate=lambda lr, clips, wanted, now: lr * wanted / clips),
         ),
+        Mistake(
+            "1.6e-3 for 512 clips is the recipe for Kinetics. Another recipe has another `lr` for its `wanted` clips.",
+            lambda *a: _plan(*a, rate=lambda lr, clips, wanted, now: 1.6e-3 * clips / 512),
+        ),
+        Mistake("Count the copies among the clips of the step, too.", _videos_for_clips),
     ),
 )
 
@@ -291,6 +322,14 @@ def _held(params, kept, clips, size, parallel, *, ddp=16, fsdp=16, borrowed=8, b
 
 def _activations_spread(params, kept, clips, size, parallel):
     return _held(params, kept, clips, size, parallel, shared=size if parallel == "fsdp" else 1)
+
+
+def _all_spread(params, kept, clips, size, parallel):
+    return (16 * sum(params) + 4 * kept * clips) / (size if parallel == "fsdp" else 1)
+
+
+def _short_activations(params, kept, clips, size, parallel):
+    return _held(params, kept, clips / 2, size, parallel)
 
 
 def _activations_of_all(params, kept, clips, size, parallel):
@@ -371,6 +410,11 @@ ex_09_4 = Exercise(
         Mistake(
             "FSDP spreads parameters, not activations: each process has those of its own clips.", _activations_spread
         ),
+        Mistake(
+            "FSDP does not spread everything: each process has the activations of its own clips, and one whole block.",
+            _all_spread,
+        ),
+        Mistake("Activations are float32 here: 4 bytes, not 2.", _short_activations),
         Mistake("`clips` is per process already; do not divide by `size`.", _activations_divided),
         Mistake("A process holds the activations of its own clips, not those of all processes.", _activations_of_all),
         Mistake("You forgot that every clip keeps its activations.", _one_clip),

@@ -100,6 +100,10 @@ def own_limit(order, batch, accumulate, rank, size, step):
     return found if sum(map(len, found)) == batch * accumulate else []
 
 
+def last_left_out(order, batch, accumulate, rank, size, step):
+    return turns(order[:-1], batch, accumulate, rank, size, step)
+
+
 def filled_up(order, batch, accumulate, rank, size, step):
     if step * batch * accumulate * size >= len(order):
         return []
@@ -123,6 +127,17 @@ def plan_with(at_once=None, whole=math.floor, least=1, rate=None):
         return accumulate, clips, rate(lr, clips / wanted, seen / wanted) if rate else lr * clips / wanted
 
     return answer
+
+
+def kinetics_rate(wanted, lr, gpus, videos, repeats):
+    accumulate, clips, _ = plan(wanted, lr, gpus, videos, repeats)
+    return accumulate, clips, 1.6e-3 / 512 * clips
+
+
+def videos_for_clips(wanted, lr, gpus, videos, repeats):
+    accumulate = plan(wanted, lr, gpus, videos, repeats)[0]
+    clips = accumulate * gpus * videos
+    return accumulate, clips, lr / wanted * clips
 
 
 # 9.4
@@ -156,6 +171,8 @@ WRONG = [
     ("ex_09_1", ring_with(add=lambda step, n: step < n), "one step too long"),
     ("ex_09_1", ring_with(piece=lambda rank, step, n: rank), "its own piece r in each step"),
     ("ex_09_1", ring_with(piece=lambda rank, step, n: (rank + step) % n), "wrong order"),
+    ("ex_09_1", ring_with(piece=lambda rank, step, n: (rank + 1 - step) % n), "begins with another piece"),
+    ("ex_09_1", ring_with(piece=lambda rank, step, n: (rank - step % (n - 1)) % n), "again in the second half"),
     ("ex_09_1", ring_with(copies=False), "append held.clone()"),
     ("ex_09_1", ring_with(end=lambda v, states: states[: len(v) - 1]), "Only the first half"),
     ("ex_09_1", ring_with(end=lambda v, states: [v, *states]), "The start is no step"),
@@ -173,6 +190,7 @@ WRONG = [
     ("ex_09_2", lambda o, b, a, rank, size, step: turns(o, b, a, rank, size, 0), "You leave `step` out"),
     ("ex_09_2", without_limit, "wait forever"),
     ("ex_09_2", own_limit, "another one would not"),
+    ("ex_09_2", last_left_out, "the very last videos"),
     ("ex_09_2", lambda *a: [video for one in turns(*a) for video in one], "not one long list"),
     ("ex_09_2", filled_up, "some videos come twice"),
     ("ex_09_3", plan_with(at_once=lambda gpus, videos, repeats: gpus * videos), "the copies"),
@@ -184,6 +202,8 @@ WRONG = [
     ("ex_09_3", plan_with(rate=lambda lr, step, once: lr * once), "leaves accumulation out"),
     ("ex_09_3", plan_with(rate=lambda lr, step, once: lr * step**0.5), "not its square root"),
     ("ex_09_3", plan_with(rate=lambda lr, step, once: lr / step), "upside down"),
+    ("ex_09_3", kinetics_rate, "the recipe for Kinetics"),
+    ("ex_09_3", videos_for_clips, "the copies among the clips"),
     ("ex_09_4", held_with(each=12), "two means for each parameter"),
     ("ex_09_4", held_with(each=8), "left AdamW's two means out"),
     ("ex_09_4", held_with(each=4), "weights only"),
@@ -198,6 +218,8 @@ WRONG = [
     ("ex_09_4", held_with(clips_of=lambda n, size, fsdp: n * size), "not those of all processes"),
     ("ex_09_4", held_with(clips_of=lambda n, size, fsdp: 1), "every clip keeps"),
     ("ex_09_4", lambda *a: held(*a) / 4, "counted numbers"),
+    ("ex_09_4", held_with(bytes_of_clip=2), "4 bytes, not 2"),
+    ("ex_09_4", lambda p, k, c, n, way: held(p, k, c, n, "ddp") / (n if way == "fsdp" else 1), "not spread everything"),
     ("ex_09_4", lambda p, kept, clips, size, way: held(p, kept, clips, size, "fsdp"), 'with "ddp"'),
     ("ex_09_4", lambda p, kept, clips, size, way: held(p, kept, clips, size, "ddp"), 'with "fsdp"'),
 ]
