@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import time
 import uuid
@@ -23,7 +24,8 @@ START_LIMIT = timedelta(minutes=5)  # one host may load its programs more slowly
 POLL_SECONDS = 0.02
 ROLL_CALL_SECONDS = 10.0
 LINGER_SECONDS = 2.0  # `torchrun` reports the process that ends first: let that be the one with the cause, then rank 0
-NETWORK_WORDS = ("gloo", "nccl", "processgroup", "tcpstore")  # in what these libraries raise, a plain RuntimeError
+# In what these libraries raise, a plain RuntimeError; a video may be called igloo.mp4.
+NETWORK_WORDS = re.compile(r"\b(gloo\b|nccl|processgroup|tcpstore)", re.IGNORECASE)
 
 
 class LostProcess(RuntimeError):
@@ -92,11 +94,19 @@ def process_group(device: torch.device | str = "cpu", timeout_minutes: float = 1
 
     Raises:
         LostProcess: from whatever is inside, when another process has ended or does not answer; says which.
+        ValueError: the program has made a group of its own that can share nothing that is on a CPU.
     """
     if not launched() or dist.is_initialized():
+        if current().size > 1 and "cpu" not in dist.get_backend_config():
+            raise ValueError(
+                f"The process group of this program is for GPUs only ({dist.get_backend_config()}); make it by "
+                'init_process_group("cpu:gloo,cuda:nccl"), or leave that to mvit_edu.'
+            )
         yield current()
         return
     device = torch.device(device)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", launched_ranks().local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -123,7 +133,7 @@ def process_group(device: torch.device | str = "cpu", timeout_minutes: float = 1
 
 
 def _of_the_network(error: RuntimeError) -> bool:
-    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in NETWORK_WORDS)
+    return isinstance(error, dist.DistError) or NETWORK_WORDS.search(str(error)) is not None
 
 
 def _store_of_this_start(timeout: timedelta) -> dist.Store:

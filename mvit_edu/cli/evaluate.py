@@ -32,6 +32,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="(auto)")
     about = "share of videos that may be unreadable (0.05)"
     command.add_argument("--max-failures", type=float, default=0.05, metavar="X", help=about)
+    about = "how long to wait for another process before all end (10)"
+    command.add_argument("--timeout-minutes", type=positive, default=10, metavar="MIN", help=about)
     command.add_argument("--report", type=Path, metavar="FILE", help="write all counts, per class too, as JSON")
     command.set_defaults(run=run_evaluate, parser=command)
 
@@ -56,7 +58,7 @@ def chosen_protocol(args: argparse.Namespace, default: str) -> Protocol:
 
 def run_evaluate(args: argparse.Namespace) -> None:
     device = pick_device(args.device)
-    with process_group(device):
+    with process_group(device, args.timeout_minutes):
         evaluate_here(args, device)
 
 

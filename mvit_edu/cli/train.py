@@ -32,6 +32,7 @@ from mvit_edu.training import (
 )
 from mvit_edu.training.device import pick_device
 from mvit_edu.training.run_log import LOG_NAME
+from mvit_edu.training.session import newest, same_step
 
 ABOUT = """Train a model on a folder of videos, or go on with a run that was stopped: the same command again.
 
@@ -88,7 +89,9 @@ def train_here(args: argparse.Namespace, recipe: Recipe, settings: TrainConfig) 
     crop = config.size[1:]
     clips = VideoDataset(train, spec, training_transform(recipe, crop), repeats=recipe.repeats, seed=settings.seed)
     print(f"data: {len(train)} videos to train on, {len(held)} to validate on, {train.num_classes} classes ({where})")
-    print_plan(recipe, settings, config, args.preset, spec, len(train))
+    found = newest(Checkpoints(Path(out) / "checkpoints"))
+    shown = same_step(settings, found[1]["settings"]) if found else settings  # what `fit` will do
+    print_plan(recipe, shown, config, args.preset, spec, len(train))
     if args.dry_run:
         print(recipe)
         return 0
@@ -103,7 +106,7 @@ def train_here(args: argparse.Namespace, recipe: Recipe, settings: TrainConfig) 
         )
     if current().first:
         write_lists(Path(out), train, held)
-        draw(Path(out) / "schedule.png", recipe, settings, len(train))
+        draw(Path(out) / "schedule.png", recipe, shown, len(train))
     print(f"run: {out}")
     try:
         result = fit(model, clips, recipe, settings, protocol.dataset(held, spec, crop), protocol)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mvit_edu.data.failures import Failure, FailureLog
 from mvit_edu.data.videos import NO_LABEL, Batch, Sample, collate
 from mvit_edu.data.workers import leave_signals_to_parent
-from mvit_edu.distributed import current, gather, shard
+from mvit_edu.distributed import check_same, current, gather, shard
 from mvit_edu.evaluation.orders import check_order, reorder_frames
 from mvit_edu.evaluation.protocol import Protocol, combination, combine_views
 from mvit_edu.evaluation.report import Report
@@ -45,9 +45,9 @@ def evaluate(
         print(evaluate(model, dataset, protocol=get_protocol("paper")))
 
     A video that cannot be read is counted and left out, not replaced; no video counts twice to fill a batch. Where
-    several processes run together (Chapter 9), each takes its own share of the videos, and all get the whole report.
-    All of the model's modes (`training`) are afterwards as they were, and no random number is taken from torch's
-    global generator, so a training that evaluates in between goes on as if it had not.
+    several processes run together (Chapter 9), all must call it: each takes its own share of the videos, and all
+    get the whole report. All of the model's modes (`training`) are afterwards as they were, and no random number is
+    taken from torch's global generator, so a training that evaluates in between goes on as if it had not.
 
     Args:
         model: clips (B, 3, T, H, W) -> logits (B, C).
@@ -76,6 +76,7 @@ def evaluate(
     if batch < 1:
         raise ValueError(f"batch={batch} must be at least 1.")
     _check_dataset(dataset)
+    check_same({"videos": len(dataset)}, "videos to evaluate")
     if protocol is not None and aggregate not in (None, protocol.aggregate):
         protocol = dataclasses.replace(protocol, aggregate=aggregate, source="")
     aggregate = aggregate or (protocol.aggregate if protocol else "mean")

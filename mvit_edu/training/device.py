@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mvit_edu.distributed import launched_ranks
+from mvit_edu.distributed import launched, launched_ranks
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -16,13 +16,18 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     ranks = launched_ranks()
-    if name == "cuda" and ranks.size > 1:
+    if name == "cuda" and launched():
         if ranks.local_rank >= torch.cuda.device_count():
             raise ValueError(
                 f"This host has {torch.cuda.device_count()} GPUs and {ranks.local_size} processes; start one for each "
                 "GPU (--nproc-per-node), or take device cpu."
             )
         name = f"cuda:{ranks.local_rank}"
+    elif name.startswith("cuda:") and ranks.local_size > 1:
+        raise ValueError(
+            f"{ranks.local_size} processes of this host cannot share the device {name!r}; give cuda, and each "
+            "takes its own GPU."
+        )
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

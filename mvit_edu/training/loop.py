@@ -27,7 +27,7 @@ from mvit_edu.training.parallel import gathered, sharing, spread, whole
 from mvit_edu.training.recipe import Recipe, learning_rate, make_optimizer, set_learning_rate
 from mvit_edu.training.run_log import Bar, RunLog
 from mvit_edu.training.sampler import TrainSampler
-from mvit_edu.training.session import Progress, comparable, describe, newest, pack, resume, same_step
+from mvit_edu.training.session import Progress, common, describe, newest, pack, resume, same_step
 from mvit_edu.training.state import Checkpoints, restore_random_states
 from mvit_edu.training.stop import StopRequest
 
@@ -103,7 +103,7 @@ def fit(
         if found:
             config = same_step(config, found[1]["settings"])
         settings = describe(model, train, recipe, config)
-        check_same(comparable(settings), "settings")
+        check_same(common(settings, validation is not None), "settings")
         parallel_model = prepare(model, config, device)
         optimizer = make_optimizer(model, recipe)
         objective = Objective(recipe, model.head.out_features)

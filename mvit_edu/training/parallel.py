@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from mvit_edu.distributed import current
+from mvit_edu.distributed import current, from_first
 
 PARALLEL = ("ddp", "fsdp")
 
@@ -97,4 +97,5 @@ def load_whole_state(model: nn.Module, optimizer: torch.optim.Optimizer, states:
     """The reverse of `whole_state`: what rank 0 has goes to all processes."""
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=current().size > 1)
     set_model_state_dict(model, dict(states[0]), options=options)
-    set_optimizer_state_dict(model, optimizer, dict(states[1]), options=options)
+    if from_first(bool(states[1].get("state"))):  # SGD without momentum keeps nothing, which PyTorch refuses to load
+        set_optimizer_state_dict(model, optimizer, dict(states[1]), options=options)

@@ -119,6 +119,12 @@ def comparable(settings: dict) -> dict:
     return alike | settings["recipe"] | settings["model"]
 
 
+def common(settings: dict, validates: bool) -> dict:
+    """The settings that all processes must share: those above, and what sets who waits for whom."""
+    alike = {key: settings["train"][key] for key in ("batch", "accumulate", "parallel", "validate_every")}
+    return comparable(settings) | alike | {"validation": validates}
+
+
 def videos_per_step(settings: dict) -> int:
     return settings["train"]["batch"] * settings["train"]["accumulate"] * settings["processes"]
 

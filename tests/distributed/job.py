@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
 import signal
 import sys
@@ -18,7 +20,7 @@ from mvit_edu.data.mixing import MixUpCutMix
 from mvit_edu.data.videos import Sample, collate
 from mvit_edu.distributed import current, gather, process_group, shard
 from mvit_edu.evaluation import evaluate
-from mvit_edu.training import Objective, fit, make_optimizer, train_step
+from mvit_edu.training import NonFiniteLoss, Objective, fit, make_optimizer, train_step
 from mvit_edu.training.parallel import gathered, spread, whole, whole_state
 from tests.training.small import RECIPE, clips, small_config, small_model
 
@@ -64,7 +66,10 @@ class Watched(ClipDataset):
             if self.accident == "hangs":
                 time.sleep(3600)
         self.keys.append(tuple(key))
-        return super().__getitem__(key)
+        sample = super().__getitem__(key)
+        if self.accident == "infinite" and len(self.keys) == self.at + 1 and current().rank == 1:
+            return dataclasses.replace(sample, clip=sample.clip * math.nan)
+        return sample
 
 
 def training(out: Path, accident: str = "", at: int = -1, steps: int | None = None, **changes) -> None:
@@ -97,6 +102,26 @@ def stop_after(data: Watched, items: int) -> None:
             return ask(self, key)
 
         data.__class__ = type("Stopping", (Watched,), {"__getitem__": asking})
+
+
+class Unreadable(ClipDataset):
+    """One process cannot read the video that it wants, and takes another."""
+
+    def __getitem__(self, key):
+        broken = (Failure("igloo.mp4", "broken"),) * current().rank
+        return dataclasses.replace(super().__getitem__(key), failures=broken)
+
+
+def infinite(out: Path, parallel: str) -> None:
+    """In the third step the first clip of the last process is not a number."""
+    data = Watched(clips(20), "infinite", at=2 * VIDEOS_PER_STEP // current().size)
+    try:
+        fit(small_model(), data, RECIPE, small_config(out, batch=2, accumulate=2, save_minutes=0.0, parallel=parallel))
+    except NonFiniteLoss as error:
+        names = str(error).partition("Its clips: ")[2].partition(". The last")[0]
+        print(f"rank {current().rank} stops: NonFiniteLoss, its clips are {names}", flush=True)
+        time.sleep(1)  # so that `torchrun` does not end the other before it has said so, too
+        raise
 
 
 class Broken(ClipDataset):
@@ -148,6 +173,17 @@ def main() -> None:
             fit(small_model(), data, RECIPE, small_config(out))
         elif what == "unequal":
             fit(small_model(), clips(20 - ranks.rank), RECIPE, small_config(out))
+        elif what == "other_steps":  # as many videos a step, but cut in other ways
+            batch, accumulate = ((1, 2), (2, 1))[ranks.rank]
+            fit(small_model(), clips(20), RECIPE, small_config(out, batch=batch, accumulate=accumulate))
+        elif what == "other_ends":
+            fit(small_model(), clips(20), RECIPE, small_config(out), clips(11, "val") if ranks.first else None)
+        elif what == "unequal_videos":
+            evaluate(small_model(), clips(11 - ranks.rank, "val"))
+        elif what == "unreadable":
+            fit(small_model(), Unreadable(clips(60).pairs), RECIPE, small_config(out))
+        elif what == "infinite":
+            infinite(out, sys.argv[3])
         elif what == "stopped":
             training(out, steps=4, parallel=sys.argv[3])
         else:

@@ -45,6 +45,10 @@ def test_train_and_evaluate_are_the_same_commands(videos, tmp_path, capfd):
     for mine, theirs in zip(one, two, strict=True):
         assert mine == pytest.approx(theirs, abs=1e-4)
 
+    assert main([*map(str, words), "--out", str(tmp_path / "two"), "--device", "cpu", "--dry-run"]) == 0
+    told = "steps: 3 of 8 clips (4 videos x 2 batches x 1 copies)"  # one process goes on with steps as large
+    assert told in capfd.readouterr().out
+
     code, text = launch(2, "mvit_edu", "evaluate", "--weights", tmp_path / "two", "--data", videos, "--workers", 0)
     assert code == 0, text
     top1 = two[-1]["top1"]

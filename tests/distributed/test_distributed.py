@@ -22,6 +22,7 @@ from mvit_edu.distributed import (
 )
 from mvit_edu.training import Checkpoints, TrainConfig, session
 from mvit_edu.training.device import pick_device
+from tests.training.small import RECIPE, run, same_weights
 
 VARIABLES = {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4, "MASTER_ADDR": "a", "MASTER_PORT": 1}
 
@@ -53,8 +54,40 @@ def test_each_process_has_its_own_gpu(torchrun, monkeypatch):
     with pytest.raises(ValueError, match=r"has 1 GPUs and 4 processes; start one for each GPU \(--nproc-per-node\)"):
         pick_device("cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    with pytest.raises(ValueError, match="cuda:1"):  # there is none here, but this one was asked for
+    with pytest.raises(ValueError, match="'cuda:1' cannot be used"):  # there is none here, but this one was asked for
         pick_device("cuda")
+    with pytest.raises(ValueError, match="4 processes of this host cannot share the device 'cuda:2'; give cuda"):
+        pick_device("cuda:2")
+
+
+def test_a_single_process_of_torchrun_has_a_gpu_with_a_number(torchrun, monkeypatch):
+    """`torch.cuda.set_device` and NCCL take no "cuda" without one."""
+    for name, value in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch, "empty", lambda *size, device: None)
+    assert pick_device("cuda") == torch.device("cuda:0")
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(distributed, "_store_of_this_start", lambda timeout: None)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, device_id, **__: taken.append(device_id))
+    monkeypatch.setattr(torch.distributed, "new_group", lambda **_: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    with process_group("cuda"):
+        assert taken == [torch.device("cuda:0")] * 2
+
+
+def test_a_group_of_the_program_itself_must_reach_the_cpu(monkeypatch):
+    monkeypatch.setattr(distributed, "current", lambda: Ranks(1, 2))
+    monkeypatch.setattr(torch.distributed, "get_backend_config", lambda: "cuda:nccl")
+    with (
+        pytest.raises(ValueError, match=r"for GPUs only \(cuda:nccl\); make it by init_process_group"),
+        process_group(),
+    ):
+        pass
+    monkeypatch.setattr(torch.distributed, "get_backend_config", lambda: "cpu:gloo,cuda:nccl")
+    with process_group() as ranks:
+        assert ranks == Ranks(1, 2)
 
 
 def test_other_settings_are_told_on_every_process(monkeypatch):
@@ -101,4 +134,15 @@ def test_only_errors_of_the_network_are_lost_processes():
     told = distributed._of_the_network
     assert told(RuntimeError("[/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer"))
     assert told(torch.distributed.DistBackendError("NCCL error in: ...")) and told(torch.distributed.DistError("x"))
+    assert told(RuntimeError("[1] is setting up NCCL communicator")) and told(RuntimeError("ncclInternalError: x"))
+    assert not told(RuntimeError("3 of 60 videos drawn could not be read; for example igloo.mp4"))
     assert not told(RuntimeError("the disk timed out")) and not told(RuntimeError("Connection refused by video.mp4"))
+
+
+def test_an_optimizer_that_keeps_nothing_goes_on(tmp_path):
+    plain = RECIPE.changed(optimizer="sgd", momentum=0.0, epochs=1)
+    whole, _ = run(tmp_path, recipe=plain, save_minutes=0.0)
+    for path in (tmp_path / "checkpoints" / "step_00000005.pt", tmp_path / "checkpoints" / "best.pt"):
+        path.unlink()
+    again, result = run(tmp_path, recipe=plain, save_minutes=0.0)
+    assert result.step == 5 and same_weights(whole, again)

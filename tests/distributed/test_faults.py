@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvit_edu.training import read_state
+from mvit_edu.distributed import Ranks
+from mvit_edu.training import TrainSampler, read_state
 from tests.distributed import job as program
 from tests.distributed.launch import job
-from tests.training.small import rows
+from tests.training.small import RECIPE, clips, rows
 
 pytestmark = pytest.mark.xdist_group("faults")  # one worker: they share what was started
 
@@ -65,14 +66,51 @@ def test_a_hung_process_is_named_within_the_time_limit(tmp_path):
     assert "LostProcess: Rank 1 did not answer within 4.8 s" in text.partition("Root Cause")[2], text
 
 
+def test_too_many_unreadable_videos_of_one_process_are_told_by_it(tmp_path):
+    """Also where the name of a video looks like that of a network library."""
+    code, text = job(2, "unreadable", tmp_path / "run")
+    cause = text.partition("Root Cause")[2]
+    assert code == 1 and re.search(r"rank +: 1 ", cause) and "LostProcess" not in cause, text
+    assert re.search(r"RuntimeError: \d+ of \d+ videos .*for example igloo.mp4: broken", cause), text
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_loss_that_is_not_finite_on_one_process_ends_all_with_the_clips_of_all(tmp_path, parallel):
+    code, text = job(2, "infinite", tmp_path / "run", parallel)
+    cause = text.partition("Root Cause")[2]
+    assert code == 1 and "NonFiniteLoss: Step 3 has loss " in cause and "LostProcess" not in text, text
+    data = clips(20)
+    labels = data.labels if RECIPE.spread_classes else None
+    shares = [list(TrainSampler(20, 2, 3, accumulate=2, labels=labels, ranks=Ranks(rank, 2))) for rank in range(2)]
+    wanted = [data.name(index) for share in shares for batch in share[-2:] for _, index in batch]
+    names, left = re.search(r"Its clips: (.*?)\. (The last good checkpoint is .*?)\. Look", cause).groups()
+    assert names.split(", ") == wanted and left.endswith("step_00000002.pt")
+    assert sorted(re.findall(r"rank (\d) stops: NonFiniteLoss, its clips are (.*)", text)) == [
+        (str(rank), ", ".join(wanted)) for rank in range(2)
+    ]
+
+
 def test_a_process_without_data_ends_the_job(tmp_path):
     code, text = job(2, "empty", tmp_path / "run")
     assert code == 1 and "ValueError: There are no clips." in text.partition("Root Cause")[2], text
 
 
+def test_an_evaluation_of_other_data_is_told(tmp_path):
+    code, text = job(2, "unequal_videos", tmp_path / "run")
+    assert code == 1 and "the same videos to evaluate: rank 0 has videos=11, rank 1 has videos=10" in text, text
+
+
 def test_processes_with_other_data_are_told(tmp_path):
     code, text = job(2, "unequal", tmp_path / "run")
     assert code == 1 and "rank 0 has videos=20, rank 1 has videos=19" in text, text
+
+
+@pytest.mark.parametrize(
+    "job_name, name, one, other", [("other_steps", "batch", 1, 2), ("other_ends", "validation", True, False)]
+)
+def test_processes_with_other_settings_are_told(tmp_path, job_name, name, one, other):
+    code, text = job(2, job_name, tmp_path / "x")
+    assert code == 1 and f"rank 0 has {name}={one}, rank 1 has {name}={other}" in text, text
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
