@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mvit_edu.cli import check, convert, evaluate, look, predict, train
+from mvit_edu.cli import check, convert, evaluate, look, predict, study, train
 from mvit_edu.cli.parser import Parser
 from mvit_edu.data import VideoError
 from mvit_edu.distributed import launched, launched_ranks
@@ -54,6 +54,6 @@ def one_line(error: Exception) -> str:
 def build_parser() -> Parser:
     parser = Parser(prog="mvit-edu", description="Multiscale Vision Transformers to learn from.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (look, train, evaluate, predict, convert, check):
+    for module in (look, train, evaluate, predict, convert, check, study):
         module.add(commands)
     return parser

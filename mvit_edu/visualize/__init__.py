@@ -1,6 +1,7 @@
 """Pictures for the chapters: film strips, time lines, token grids, pooling windows, stage tables drawn to scale,
-training runs, predictions and scaling."""
+training runs, predictions, scaling and attention."""
 
+from mvit_edu.visualize.attention import draw_attention_distance, draw_heat_maps
 from mvit_edu.visualize.curves import compare_runs, draw_run
 from mvit_edu.visualize.grids import draw_grid, draw_window
 from mvit_edu.visualize.prediction import draw_prediction, save_figure
@@ -17,7 +18,9 @@ __all__ = [
     "STAGE_COLORS",
     "compare_runs",
     "cost_bars",
+    "draw_attention_distance",
     "draw_grid",
+    "draw_heat_maps",
     "draw_lanes",
     "draw_prediction",
     "draw_run",

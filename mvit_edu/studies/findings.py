@@ -1,0 +1,84 @@
+"""What the log of a study says: values by variant and seed, intervals, and sentences (Chapters 11 to 14)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from mvit_edu.data.motion_shapes import bag_of_frames_bound
+from mvit_edu.studies.statistics import Interval, difference, interval, verdict
+from mvit_edu.studies.study import Study
+
+
+def by_seed(runs: Iterable[Mapping], variant: str, order: str = "in order") -> dict[int, float]:
+    """Top-1 accuracy of a variant in percent, by seed."""
+    return {run["seed"]: 100 * run["top1"][order] for run in runs if run["variant"] == variant and "top1" in run}
+
+
+def accuracies(study: Study, runs: Iterable[Mapping], order: str = "in order") -> dict[str, Interval]:
+    """Of every variant that has runs, in percent, in the order of the study."""
+    runs = list(runs)
+    found = {variant.name: by_seed(runs, variant.name, order) for variant in study.variants}
+    return {name: interval(list(values.values())) for name, values in found.items() if values}
+
+
+def sweep(study: Study, runs: Iterable[Mapping]) -> dict[str, dict[float, Interval]]:
+    """For a study along an axis, in the first two orders: "base, order" -> {x: accuracy in percent}."""
+    runs, found = list(runs), {}
+    for order in study.orders[:2]:
+        for variant in study.variants:
+            values = by_seed(runs, variant.name, order)
+            if values:
+                found.setdefault(f"{variant.base}, {order}", {})[variant.x] = interval(list(values.values()))
+    return found
+
+
+def bounds(study: Study) -> dict[str, dict[float, float]]:
+    """For the sweep over appearance bias: what a model can reach that knows look and pair, but not the order."""
+    biases = [variant.x for variant in study.variants if "appearance_bias" in variant.data]
+    return {"best without order": {bias: 100 * bag_of_frames_bound(bias) for bias in biases}} if biases else {}
+
+
+def against_first(study: Study, runs: Iterable[Mapping]) -> list[str]:
+    """A sentence for every variant but the first: by how many points it is above or below it, paired by seed."""
+    runs = list(runs)
+    first = study.variants[0].name
+    base = by_seed(runs, first)
+    lines = []
+    for variant in study.variants[1:]:
+        values = by_seed(runs, variant.name)
+        if set(values) & set(base):
+            apart = difference(values, base)
+            lines.append(f"{variant.name} against {first}: {apart} points, {verdict(apart)}.")
+    return lines
+
+
+def order_costs(study: Study, runs: Iterable[Mapping], order: str = "shuffled") -> list[str]:
+    """For every variant what another order of the frames costs the same trained model."""
+    runs = list(runs)
+    lines = []
+    for variant in study.variants:
+        seen = by_seed(runs, variant.name)
+        if seen:
+            cost = difference(seen, by_seed(runs, variant.name, order))
+            size = f"{abs(cost.mean):.1f} ± {cost.half:.1f} points"
+            told = {
+                "higher": f"costs {size}",
+                "lower": f"brings {size}",
+            }.get(verdict(cost), f"{verdict(cost)} ({cost} points)")
+            lines.append(f"{variant.name}, frames {order}: {told}.")
+    return lines
+
+
+def sentences(study: Study, runs: Iterable[Mapping]) -> list[str]:
+    """What a study found, computed from its log."""
+    tell: Callable = order_costs if len(study.orders) > 1 else against_first
+    return tell(study, list(runs))
+
+
+def cost_lines(costs: Mapping) -> list[str]:
+    """What `side_by_side` measured, a line a variant: multiply-adds, memory, and time against the first variant."""
+    lines = []
+    for name, row in costs["variants"].items():
+        times = ", ".join(f"{way} step {row[way]['ratio']:.2f} times" for way in ("train", "test"))
+        lines.append(f"{name}: {row['macs'] / 1e6:,.1f} M multiply-adds, {row['saved'] / 2**20:.1f} MiB kept; {times}.")
+    return lines
