@@ -14,9 +14,10 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   const name = (id) => (id === "text" ? "Running text" : `Table ${id}`);
   const rows = tables.flatMap((table) => [...table.querySelectorAll("tr[data-status]")]);
-  const kinds = [...new Set(rows.map((row) => row.dataset.status))];
+  const number = (kind) => rows.filter((row) => row.dataset.status === kind).length;
+  const kinds = box.dataset.kinds.split("|").filter(number);
   const table = select("Table", tables.map((element) => [element.dataset.table, name(element.dataset.table)]));
-  const status = select("Status", kinds.map((kind) => [kind, kind]));
+  const status = select("Status", kinds.map((kind) => [kind, `${kind} (${number(kind)})`]));
   const count = box.appendChild(document.createElement("span"));
   count.setAttribute("aria-live", "polite");
   box.hidden = false;

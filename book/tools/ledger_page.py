@@ -1,4 +1,4 @@
-"""``python -m book.tools.ledger_page``: write ``book/ledger.md`` from the paper's tables and our counts.
+"""``python -m book.tools.ledger_page``: write ``book/ledger.md`` from the paper's tables, our counts and our logs.
 
 The page is plain HTML inside MyST: it reads without JavaScript, and ``_static/ledger.js`` adds the filters.
 """
@@ -31,33 +31,44 @@ def write_ledger(path: str | Path = PAGE) -> bool:
     return True
 
 
+def totals() -> str:
+    """How many numbers have each status, as a table; also on the cover."""
+    rows = "".join(f"| {kind} | {number} | {KINDS[kind]} |\n" for kind, number in summary().items())
+    return f"| status | numbers | meaning |\n|---|---:|---|\n{rows}"
+
+
 def intro() -> str:
-    totals = summary()
     counted = [claim for claim in claims() if claim.how == "counted"]
     equal = summary(counted)["equal"]
-    rows = "\n".join(f"| {kind} | {number} | {KINDS[kind]} |" for kind, number in totals.items())
     return f"""<!-- Written by book/tools/ledger_page.py; edit that, or the data in mvit_edu/studies. -->
 
 # Check the ledger of the paper's numbers
 
 Every number of the paper's tables, and how it stands against ours.
 
-The tables of the [arXiv version](https://arxiv.org/abs/2104.11227) hold {sum(totals.values())} numbers.
+The tables of the [arXiv version](https://arxiv.org/abs/2104.11227) hold {len(claims())} numbers.
 {len(counted)} of them are parameters, multiply-adds or sizes of the paper's own models: these we count, and
 {equal} of the counts round to the printed value. The others have to be trained or measured, or belong to
 other work. No status is typed: this page is written by code that compares the two numbers.
 
-| status | numbers | meaning |
-|---|---:|---|
-{rows}
-
+{totals()}
 A count is *equal* if it rounds to the printed value at the printed decimals; *ours* shows two decimals more.
 FLOPs are multiply-adds of one clip. Where ours differs and the note names another reading of the row, that
 reading gives the printed value. `python -m mvit_edu.studies 13` recomputes Table 13 and shows the config of
-each row. Hours of training are rough: the clips per second of Table 16, scaled by multiply-adds.
+each row. Two tests guard the counts: `test_table_equals_model` compares stage tables with the models as built and with
+PyTorch's own counter, and `test_counts` holds the counts to numbers that stand in the test.
+
+An accuracy of an ablation has a *direction*: the sign of its difference from the row that the paper takes as
+default. Our studies train small models on small generated clips, which differ in the same way. If the 95 %
+interval of the paired differences over seeds leaves out 0, the sign is compared, and only the sign: the number
+itself still needs what the note says. The paper prints one run without an interval, so a small difference of its
+own may be chance; and of twenty intervals at 95 %, one may miss. `mvit-edu study run pooling --seeds 5` repeats
+the study that the note names.
+
+Hours of training are rough: the clips per second of Table 16, scaled by multiply-adds.
 
 <link rel="stylesheet" href="../_static/ledger.css">
-<div id="ledger-filters" hidden></div>
+<div id="ledger-filters" data-kinds="{"|".join(KINDS)}" hidden></div>
 <script src="../_static/ledger.js" defer></script>
 """
 

@@ -13,12 +13,12 @@ import torch
 from mvit_edu.cli.parser import positive, share_cores
 from mvit_edu.studies.ablations import STUDIES, get_study
 from mvit_edu.studies.costs import COSTED, side_by_side
-from mvit_edu.studies.findings import accuracies, bounds, cost_lines, sentences, sweep
+from mvit_edu.studies.findings import accuracies, bounds, cost_lines, head_rows, sentences, sweep, view_curves
 from mvit_edu.studies.runner import run_study
 from mvit_edu.studies.study import SCALES
 from mvit_edu.studies.study_log import StudyLog
 from mvit_edu.training.device import pick_device
-from mvit_edu.visualize import save_figure
+from mvit_edu.visualize import draw_attention_distance, save_figure, set_style
 from mvit_edu.visualize.studies import draw_sweep, draw_variants
 
 RESULTS = Path("book") / "results"
@@ -67,8 +67,8 @@ def log_of(args: argparse.Namespace) -> StudyLog:
 
 def run_list(args: argparse.Namespace) -> None:
     for study in STUDIES.values():
-        tables = ", ".join(study.tables)
-        print(f"{study.name:12} {len(study.variants):3} variants  Table {tables:8} {study.question}")
+        where = ", ".join(one if " " in one else f"Table {one}" for one in study.tables)
+        print(f"{study.name:18} {len(study.variants):3} variants  {where:24} {study.question}")
 
 
 def run_run(args: argparse.Namespace) -> None:
@@ -102,7 +102,13 @@ def run_plot(args: argparse.Namespace) -> None:
         words = f"{args.name} --scale {args.scale}"
         raise ValueError(f"{log.path} has no run of scale {args.scale}; make them: mvit-edu study run {words}")
     picture = args.picture or Path(f"{args.name}-{args.scale}.png")
-    if study.axis:
+    set_style()
+    if "attention" in study.measures:
+        found = {f"{name}, {when}": rows for (name, when), rows in head_rows(runs).items()}
+        figure = draw_attention_distance(found)
+    elif "views" in study.measures:
+        figure = draw_sweep(view_curves(runs), axis="views of a video")
+    elif study.axis:
         figure = draw_sweep(sweep(study, runs), axis=study.axis, bounds=bounds(study))
     else:
         figure = draw_variants(accuracies(study, runs))

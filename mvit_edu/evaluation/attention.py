@@ -89,7 +89,7 @@ def _entering_tokens(model: MViT, clip: Tensor) -> tuple[Tensor, Size3]:
 
 
 def _block_weights(block: MultiscaleBlock, x: Tensor, thw: Size3) -> Tensor:
-    """The attention map (B, heads, N_q, N_kv) of a block, from what enters it."""
+    """The attention map (B, heads, N_q, N_kv) of a block, from what enters it. Chapter 14."""
     attn = block.attn
     q, k, _, _ = attn.pooled_qkv(block.norm1(x), thw)  # (B, N_q, dim), (B, N_kv, dim)
     return attn.attention_weights(*(part.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for part in (q, k)))
@@ -163,7 +163,7 @@ def attention_distance(model: MViT, clip: Tensor) -> list[BlockDistance]:
 
 
 def grid_distances(queries: Lattice, keys: Lattice) -> tuple[Tensor, Tensor]:
-    """Distances between the tokens of two grids.
+    """Distances between the tokens of two grids. Chapter 14.
 
     Returns:
         In space, in pixels, (H_q W_q, H_kv W_kv); in time, in frames, (T_q, T_kv).

@@ -71,7 +71,10 @@ def attention_rollout(model: MViT, clip: Tensor) -> HeatMap:
 
 
 def _unpool(share: Tensor, thw: Size3, kernel: Size3 | None, stride: Size3, start: int) -> Tensor:
-    """Shares of pooled tokens, (B, [1 +] T'H'W'), dealt out to the tokens of their windows, (B, [1 +] THW)."""
+    """Shares of pooled tokens (B, [1 +] T'H'W'), dealt out to the tokens of their windows: (B, [1 +] THW).
+
+    Chapter 14.
+    """
     if kernel is None:
         return share
     pooled = pooled_size(thw, kernel, stride)
@@ -85,7 +88,7 @@ def _unpool(share: Tensor, thw: Size3, kernel: Size3 | None, stride: Size3, star
 
 
 def window_average(n: int, kernel: int, stride: int, padding: int) -> Tensor:
-    """The matrix (n', n) that takes the average of each window along one axis, the padding left out."""
+    """The matrix (n', n) that averages each window along one axis, the padding left out. Chapter 14."""
     pooled = (n + 2 * padding - kernel) // stride + 1
     place = torch.arange(n)[None] - torch.arange(pooled)[:, None] * stride + padding  # (n', n): place in the window
     inside = ((place >= 0) & (place < kernel)).float()

@@ -28,6 +28,8 @@ def main(argv: list[str] | None = None) -> None:
             print("  " + " | ".join([claim.label, claim.column, printed, ours, f"{now.kind} {now.text}".strip()]))
             if claim.reading and claim.how == "counted":
                 print(f"      {claim.reading}")
+            elif now.command:
+                print(f"      {now.command}")
 
 
 if __name__ == "__main__":

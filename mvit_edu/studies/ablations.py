@@ -29,6 +29,23 @@ FRAME_ORDER = Study(
     axis="appearance bias ρ",
     at={"smoke": {"data": TWO_PAIRS}, "cpu": {"data": TWO_PAIRS, "test": 400}},
 )
+ONE_FRAME_CUBES, ONE_FRAME_POOLS = {"cube_kernel": (1, 7, 7)}, {"pool_kernel": (1, 3, 3)}
+TIME_MIXING = Study(
+    "time_mixing",
+    "Where do frames have to meet for a model to use their order?",
+    tables=("9",),
+    variants=(
+        Variant("mvit"),
+        Variant("mvit, cubes of one frame", model=ONE_FRAME_CUBES),
+        Variant("mvit, pooling of one frame", model=ONE_FRAME_POOLS),
+        Variant("mvit, both of one frame", model={**ONE_FRAME_CUBES, **ONE_FRAME_POOLS}),
+        Variant("vit", "vit"),
+        Variant("vit, positions in space only", "vit", model={"position": "space"}),
+        Variant("vit, cubes of three frames", "vit", model={"cube_kernel": (3, 4, 4), "cube_padding": (1, 0, 0)}),
+    ),
+    orders=ORDERS,
+    at={"smoke": {"data": TWO_PAIRS}, "cpu": {"data": TWO_PAIRS, "test": 400}},
+)
 POOLING = Study(
     "pooling",
     "Which pooling function, and how large a window?",
@@ -208,13 +225,14 @@ RECIPE = Study(
         "dropout": 0.5,
     },
     at={
-        "smoke": {"data": TWO_PAIRS, "epochs": 2},
-        "cpu": {"data": TWO_PAIRS, "epochs": 12, "test": 400},
+        "smoke": {"epochs": 2},
+        "cpu": {"epochs": 12},
         "gpu": {"epochs": 12},
     },
 )
 ALL = (
     FRAME_ORDER,
+    TIME_MIXING,
     POOLING,
     KV_STRIDE,
     QUERY_POOLING,

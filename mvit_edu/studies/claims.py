@@ -1,7 +1,8 @@
 """Every number of the paper's tables as a claim, and how it stands against ours.
 
 A status is computed from the claim each time, never stored: counts come from the stage table of the row's
-config (`readings`), and what cannot be counted says what it needs.
+config (`readings`), directions at small scale from the logs of the studies (`directions`), and what is left says
+what it needs.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from mvit_edu.model.config import MViTConfig
 from mvit_edu.model.stages import StageTable, stage_table
-from mvit_edu.studies.needs import needs
+from mvit_edu.studies.directions import ALONE, RESULTS, direction
+from mvit_edu.studies.needs import needs, not_attempted
 from mvit_edu.studies.paper import PaperTable, Row, paper_tables
 from mvit_edu.studies.readings import READINGS, Reading, alternatives
 
@@ -21,8 +24,12 @@ KINDS = {
     "equal": "ours rounds to the printed value",
     "differs": "ours rounds to another value",
     "does not follow": "ours is more than 2 % off, and the described model gives no other reading",
-    "needs data": "has to be trained or evaluated on the data set that is named",
+    "same direction": "small models on small clips differ from the table's default row the way the paper's do",
+    "opposite": "the small models differ the other way",
+    "no difference": "the small models show no difference: the interval over seeds holds 0, or there is one seed",
+    "needs data": "has to be trained or evaluated on the data set that is named, with the command that is given",
     "needs GPU": "has to be measured on a GPU",
+    "not attempted": "has to be trained, and a part for it is not built",
     "other work": "a model that the paper compares with: not ours to reproduce",
     "not read": "our source of the paper lacks the value, so it is not asserted",
 }
@@ -72,7 +79,8 @@ class Claim:
 class Status:
     """How a claim stands: `kind` is a key of `KINDS`, `ours` our value if it can be counted.
 
-    `shown` is our value as text, with two decimals more than the paper prints; `command` recomputes it.
+    `shown` is our value as text, with two decimals more than the paper prints. `command` recomputes it, or repeats
+    the study that tells the direction.
     """
 
     kind: str
@@ -128,23 +136,20 @@ def row_label(table: PaperTable, row: Row) -> str:
     return " · ".join(labels)
 
 
-def status(claim: Claim) -> Status:
-    """Compare a claim with what we count now, or say what it needs."""
+def status(claim: Claim, results: str | Path = RESULTS) -> Status:
+    """Compare a claim with what we count now or what the logs in `results` show, or say what it needs."""
     if claim.how == "not ours":
-        return Status("other work", None, "", "")
-    if claim.how != "counted":
-        kind = "needs data" if claim.how == "trained" else "needs GPU"
-        return Status(kind, None, "", needs(claim))
-    ours = count(claim)
-    command = f"python -m mvit_edu.studies {claim.table}"
+        reason = not_attempted(claim)
+        return Status("not attempted" if reason else "other work", None, "", reason)
+    ours = count(claim) if claim.how == "counted" else None
+    command = f"python -m mvit_edu.studies {claim.table}" if claim.how == "counted" else ""
     if claim.claimed is None or "memory" in claim.tags or "missing" in claim.tags:
-        return Status(
-            "not read",
-            ours,
-            show(ours, claim),
-            "our source lacks this cell: a recollection, not asserted",
-            command,
-        )
+        text = "our source lacks this cell: a recollection, not asserted"
+        return Status("not read", ours, show(ours, claim), text, command)
+    if claim.how == "measured":
+        return Status("needs GPU", None, "", needs(claim))
+    if claim.how == "trained":
+        return trained(claim, results)
     if isinstance(claim.claimed, str):
         kind, text = ("equal", "") if ours == claim.claimed else ("differs", f"ours is {ours}")
         return Status(kind, ours, show(ours, claim), text, command)
@@ -164,13 +169,27 @@ def status(claim: Claim) -> Status:
     return Status("differs", ours, show(ours, claim), text, command)
 
 
+def trained(claim: Claim, results: str | Path) -> Status:
+    """The direction at small scale if a log tells it, and always what the number itself needs."""
+    lacking = not_attempted(claim)
+    kind, text = ("not attempted", lacking) if lacking else ("needs data", needs(claim))
+    if reason := ALONE.get((claim.table, claim.row)):
+        text = f"no counterpart at small scale: {reason}. {text}"
+    seen = direction(claim, results)
+    if seen is None:
+        return Status(kind, None, "", text)
+    return Status(seen.kind or kind, None, "", f"{seen.text}. {text}", seen.command)
+
+
 def rounds_to(ours: float, claim: Claim) -> bool:
     """Whether ours is the printed value at the printed decimals."""
     return format(ours, f".{claim.decimals}f") == format(claim.claimed, f".{claim.decimals}f")
 
 
-def show(ours: float | str, claim: Claim) -> str:
+def show(ours: float | str | None, claim: Claim) -> str:
     """Our value as text, with two decimals more than the paper prints; whole numbers as they are."""
+    if ours is None:
+        return ""
     if isinstance(ours, str | int):
         return str(ours)
     return format(ours, f".{claim.decimals + 2}f")
@@ -230,7 +249,7 @@ COUNTS: dict[str, Callable[[StageTable, str], float | int | str]] = {
 }
 
 
-def summary(some: Iterable[Claim] | None = None) -> dict[str, int]:
+def summary(some: Iterable[Claim] | None = None, results: str | Path = RESULTS) -> dict[str, int]:
     """How many claims (by default all) have each kind of status, in the order of `KINDS`."""
-    totals = Counter(status(claim).kind for claim in (claims() if some is None else some))
+    totals = Counter(status(claim, results).kind for claim in (claims() if some is None else some))
     return {kind: totals[kind] for kind in KINDS}

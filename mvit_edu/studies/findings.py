@@ -82,3 +82,29 @@ def cost_lines(costs: Mapping) -> list[str]:
         times = ", ".join(f"{way} step {row[way]['ratio']:.2f} times" for way in ("train", "test"))
         lines.append(f"{name}: {row['macs'] / 1e6:,.1f} M multiply-adds, {row['saved'] / 2**20:.1f} MiB kept; {times}.")
     return lines
+
+
+def head_rows(runs: Iterable[Mapping]) -> dict[tuple[str, str], list[dict]]:
+    """Attention distances by variant and "before" or "after" training: a row a block with the heads of all seeds."""
+    found: dict[tuple[str, str], list] = {}
+    for run in runs:
+        for when in ("before", "after"):
+            if when in run:
+                found.setdefault((run["variant"], when), []).append(run[when]["attention"]["blocks"])
+    merged = {}
+    for key, models in found.items():
+        merged[key] = [
+            {**same[0], **{what: [value for row in same for value in row[what]] for what in ("space", "time")}}
+            for same in zip(*models, strict=True)  # one block in every run
+        ]
+    return merged
+
+
+def view_curves(runs: Iterable[Mapping]) -> dict[str, dict[float, Interval]]:
+    """Accuracy in percent by number of views, for each number of crops."""
+    found: dict[str, dict[float, list[float]]] = {}
+    for run in runs:
+        for row in run["after"]["views"]["results"]:
+            name = f"{row['crops']} crop{'s' if row['crops'] > 1 else ''}"
+            found.setdefault(name, {}).setdefault(row["views"], []).append(100 * row["top1"])
+    return {name: {x: interval(values) for x, values in curve.items()} for name, curve in found.items()}

@@ -26,13 +26,18 @@ class Points(Protocol):
 
 
 def draw_variants(
-    points: Mapping[str, Points], *, label: str = "top-1 accuracy (%)", chance: float | None = None
+    points: Mapping[str, Points],
+    *,
+    label: str = "top-1 accuracy (%)",
+    chance: float | None = None,
+    limits: tuple[float, float] = (0.0, 100.0),
 ) -> Figure:
     """One line a variant: a dot for each seed, the mean and its 95 % interval.
 
     Args:
         points: name of a variant -> its values, in the order of the lines from above.
         label: of the axis. chance: drawn as a dotted line.
+        limits: that no value can pass; an interval is cut there.
     """
     if not points:
         raise ValueError("There is nothing to draw: no variant has a run.")
@@ -41,7 +46,8 @@ def draw_variants(
         ax.plot(found.values, [y] * len(found.values), "o", color=GRAY, markersize=4, alpha=0.7)
         ax.plot(found.mean, y + 0.22, "D", color=BLUE, markersize=5)
         if np.isfinite(found.half):
-            ax.hlines(y + 0.22, found.mean - found.half, found.mean + found.half, color=BLUE, linewidth=2)
+            low, high = max(found.mean - found.half, limits[0]), min(found.mean + found.half, limits[1])
+            ax.hlines(y + 0.22, low, high, color=BLUE, linewidth=2)
     if chance is not None:
         ax.axvline(chance, color=GRAY, linestyle=":")
         ax.annotate("chance", (chance, -0.7), color=ink(GRAY), ha="center", fontsize=10, annotation_clip=False)

@@ -18,7 +18,7 @@ from mvit_edu.model.config import BlockSpec, MViTConfig
 
 BOOK = Book()
 PAGES = ("index", "how_to_use", "notation", "glossary", "bibliography", "paper_map")
-PLANNED = (11, 12, 13, 14)
+PLANNED = ()
 
 TERMS = """token, cube embedding, patch, class token, position embedding, pooling attention, pooling operator, kernel,
 stride, padding, query, key, value, head, head dimension, multiply-adds, stage, stage transition, channel expansion,
@@ -27,7 +27,8 @@ scaled dot-product attention, activation memory, activation checkpointing, adapt
 view, clip, frame rate, key frame, top-1 accuracy, state dict, released form, paper form, packet, B-frame, sampler,
 RandAugment, random erasing, MixUp, CutMix, soft target, repeated augmentation, appearance bias, order-blind,
 warm-up, weight decay, gradient clipping, gradient accumulation, label smoothing, layer-wise decay, objective, plateau,
-recipe, protocol, confusion matrix, average precision, rank, all-reduce, DDP, FSDP, bfloat16, autocast"""
+recipe, protocol, confusion matrix, average precision, rank, all-reduce, DDP, FSDP, bfloat16, autocast,
+aliasing, attention map, attention rollout, Grad-CAM, lift, mean attention distance, overlap, study"""
 
 KEYS = """fan2021multiscale, li2022mvitv2, dosovitskiy2021image, vaswani2017attention, feichtenhofer2019slowfast,
 feichtenhofer2020x3d, arnab2021vivit, bertasius2021timesformer, carreira2017i3d, kay2017kinetics, ryali2023hiera,
@@ -35,7 +36,8 @@ mangalam2022reversible, huang2016stochastic, hendrycks2016gelu, ba2016layernorm,
 chen2016checkpointing, touvron2021deit, wang2018nonlocal, howard2017mobilenets, goyal2017accurate, paszke2019pytorch,
 fan2020pyslowfast, fan2021pytorchvideo, szegedy2015going, cubuk2020randaugment, zhong2020random, zhang2018mixup,
 yun2019cutmix, hoffer2020augment, wang2016temporal, goyal2017something, sigurdsson2016hollywood, gu2018ava,
-loshchilov2019decoupled, szegedy2016rethinking, li2020ddp, rajbhandari2020zero, zhao2023fsdp, patarasuk2009bandwidth"""
+loshchilov2019decoupled, szegedy2016rethinking, li2020ddp, rajbhandari2020zero, zhao2023fsdp, patarasuk2009bandwidth,
+abnar2020quantifying, selvaraju2017gradcam, adebayo2018sanity, jain2019attention, zhang2019making"""
 
 
 def words(text: str) -> set[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from book.tools.chapters import ROOT
+from mvit_edu.studies.study_log import StudyLog
 
-RUNS = json.loads((ROOT / "book" / "results" / "views.json").read_text())["runs"]
+RUNS = [run["after"]["views"] for run in StudyLog(ROOT / "book" / "results" / "views.json").runs("cpu")]
 TEXT = (ROOT / "book" / "10_views.md").read_text(encoding="utf-8")
 
 
@@ -21,7 +20,7 @@ def mean(views: int, crops: int, rule: str = "mean of softmax") -> float:
     ("views", "crops", "sentence"),
     [
         (1, 1, "From one view to five the mean rises from {} to"),
-        (5, 1, "the mean rises from 68.9 to {}, from five to ten by 1.4 more"),
+        (5, 1, "the mean rises from 73.3 to {}, from five to ten by 1.8 more"),
         (1, 3, "Three crops of a single view reach {}"),
         (3, 3, "three views with three crops reach {}"),
     ],
@@ -31,12 +30,11 @@ def test_the_means_are_those_of_the_log(views, crops, sentence):
 
 
 def test_the_sentences_hold_in_the_log():
-    assert len(RUNS) == 6 and {run["videos"] for run in RUNS} == {240}
-    assert round(mean(10, 1) - mean(5, 1), 1) == 1.4 and mean(1, 3) > mean(10, 1)
+    assert len(RUNS) == 5 and {run["videos"] for run in RUNS} == {240}
+    assert round(mean(10, 1) - mean(5, 1), 1) == 1.8 and mean(1, 3) > mean(10, 1)
     rules = RUNS[0]["results"][0]["correct"]
     few, many = ([mean(*test, rule) for rule in rules] for test in ((5, 1), (10, 3)))
-    assert 1.3 < max(few) - min(few) < 1.5
-    assert mean(10, 3) - mean(10, 3, "maximum of softmax") > 6 and min(many) == mean(10, 3, "maximum of softmax")
+    assert 1 < max(few) - min(few) < 2 and max(many) - min(many) < 1
 
 
 def test_every_run_gains_from_views_and_from_crops():

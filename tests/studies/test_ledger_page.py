@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
-from book.tools.ledger_page import PAGE, ledger_text, write_ledger
-from mvit_edu.studies.claims import claims, status, summary
+from book.tools import front_pages
+from book.tools.chapters import ROOT, Book
+from book.tools.ledger_page import PAGE, intro, ledger_text, write_ledger
+from mvit_edu.studies.claims import KINDS, claims, status, summary
 from mvit_edu.studies.paper import paper_tables
 
 
@@ -55,6 +58,29 @@ def test_totals_and_tables_stand_on_the_page():
         assert f"| {kind} | {number} |" in text
     for table in paper_tables():
         assert table.title in text
+
+
+def test_totals_stand_on_the_cover():
+    """That the committed cover is what the code writes now is tested with the front pages."""
+    text = front_pages.totals(Book(ROOT))
+    shown = {kind: int(number) for kind, number in re.findall(r"^\| ([a-zA-Z ]+) \| (\d+) \|", text, re.MULTILINE)}
+    assert shown == summary()
+    assert "<!-- begin totals -->" in (ROOT / "book" / "index.md").read_text(encoding="utf-8")
+
+
+def test_filters_offer_the_kinds_in_order():
+    assert f'data-kinds="{"|".join(KINDS)}"' in ledger_text()
+
+
+def test_the_tests_that_the_page_names_exist():
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    names = re.findall(r"`(test_\w+)`", intro())
+    assert len(names) == 2 and all(f"\ndef {name}(" in code for name in names)
+
+
+def test_every_kind_has_its_look():
+    style = (PAGE.parent / "_static" / "ledger.css").read_text(encoding="utf-8")
+    assert set(re.findall(r'data-status="([^"]+)"', style)) <= set(KINDS)
 
 
 def test_html_blocks_have_no_blank_line():
