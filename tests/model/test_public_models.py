@@ -67,6 +67,8 @@ def test_logits_are_equal_in_float32(pair):
 def test_gradients_are_equal(pair):
     """In float64: in float32 a rounding error can change which token wins a max-pooling, in theirs as in ours."""
     theirs, ours, clip = pair
+    if ours.config.frames > 16:
+        pytest.skip("takes three minutes; its blocks are those of the model of 16 frames")
     theirs, ours, clip = theirs.double(), ours.double(), clip.double()
     cotangent = torch.randn(1, ours.config.num_classes, dtype=torch.float64)
     theirs(as_they_take_it(clip)).backward(cotangent)
