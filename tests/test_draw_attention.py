@@ -101,6 +101,15 @@ def test_four_models_keep_their_names_apart():
     assert_texts_apart(draw_attention_distance(models))
 
 
+def test_before_and_after_training_share_a_color():
+    names = ("MViT, before", "MViT, after", "ViT, before", "ViT, after", "other, before")
+    figure = draw_attention_distance({name: rows(1) for name in names})
+    looks = [(line.get_color(), line.get_marker(), line.get_markerfacecolor()) for line in figure.axes[0].lines]
+    assert [face == "white" for *_, face in looks] == [True, False, True, False, False]
+    assert looks[0][:2] == looks[1][:2] and looks[2][:2] == looks[3][:2]
+    assert len({color for color, *_ in looks}) == 3
+
+
 def test_distances_that_cannot_be_drawn():
     with pytest.raises(ValueError, match="There are 0 models"):
         draw_attention_distance({})

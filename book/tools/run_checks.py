@@ -21,16 +21,17 @@ CHAPTERS = "tests/book/test_chapters.py"
 
 def steps(jobs: int) -> dict[str, tuple[str, list[list[str]]]]:
     """Name -> (heading, commands), in the order they run."""
-    workers = ["-n", str(jobs)]
+    # A file's tests run on one worker, so its fixtures are made once; by name, as the last files are short.
+    workers = ["-n", str(jobs), "--dist", "loadfile", "--no-loadscope-reorder"]
     nbval = ["-p", "no:python", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "300"]
     return {
         "lint": ("ruff", [[PY, "-m", "ruff", "check", "."], [PY, "-m", "ruff", "format", "--check", "."]]),
         "unit": (
             "unit tests",
-            [[*PYTEST, *workers, "--dist", "loadgroup", "--durations", "10", "tests", "--ignore", CHAPTERS]],
+            [[*PYTEST, *workers, "--durations", "10", "tests", "--ignore", CHAPTERS]],
         ),
         "chapters": ("notebook checks", [[*PYTEST, CHAPTERS]]),
-        "nbval": ("nbval: every chapter again", [[*PYTEST, *nbval, *workers, "--dist", "loadfile", "book"]]),
+        "nbval": ("nbval: every chapter again", [[*PYTEST, *nbval, *workers, "book"]]),
         "build": ("strict book build", [[PY, "-m", "book.tools.build", "--strict"]]),
         "html": ("built pages", [[PY, "-m", "book.tools.html_check"]]),
         "browser": ("browser pass", [[PY, "-m", "book.tools.browser"]]),

@@ -58,7 +58,11 @@ class TrainingStopped(SystemExit):
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss or the gradient of a step is infinite or not a number."""
+    """The loss or the gradient of a step is infinite or not a number. `own` is the loss of this process alone."""
+
+    def __init__(self, text: str, own: float = math.nan) -> None:
+        super().__init__(text)
+        self.own = own
 
 
 def fit(
@@ -220,7 +224,7 @@ def train_step(
     norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf if clip_norm is None else clip_norm)
     loss, norm = mean_over_ranks(total).item(), whole(norm).item()
     if not math.isfinite(loss) or not math.isfinite(norm):
-        raise NonFiniteLoss(f"loss {loss}, gradient norm {norm}")
+        raise NonFiniteLoss(f"loss {loss}, gradient norm {norm}", own=total.item())
     optimizer.step()
     return loss, norm
 
@@ -281,13 +285,19 @@ def validate(
 
 
 def explain(error: NonFiniteLoss, step: int, train: Dataset, batches: Sequence[Batch], path: Path | None) -> str:
-    """Which clips a step with a non-finite loss had, and what is left of the run."""
+    """Which clips a step with a non-finite loss had, and what is left of the run.
+
+    Of several processes only those are named whose own loss is not finite, unless all losses are and a gradient is not.
+    """
     mine = [train.name(index) for batch in batches for index in dict.fromkeys(batch.index.tolist())]
-    names = sum(gather(mine), [])
+    finite, clips = zip(*gather((math.isfinite(error.own), mine)), strict=True)
+    ranks = [rank for rank, fine in enumerate(finite) if fine == all(finite)]
+    names = [name for rank in ranks for name in clips[rank]]
+    where = "" if len(ranks) == len(clips) else f" on rank {', '.join(map(str, ranks))}"
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     left = f"The last good checkpoint is {path}." if path else "There is no checkpoint yet."
     return (
-        f"Step {step + 1} has {error}, so the run stops before it changes the weights. Its clips: "
+        f"Step {step + 1} has {error}, so the run stops before it changes the weights. Its clips{where}: "
         f"{', '.join(names[:NAMES_SHOWN])}{more}. {left} Look at these videos, lower the learning rate, or take "
         "precision fp32."
     )

@@ -80,7 +80,8 @@ def draw_attention_distance(models: Mapping[str, Sequence[Mapping]]) -> Figure:
 
     Args:
         models: name -> one row a block, as `BlockDistance.as_row` of `mvit_edu.evaluation` gives them: block, space
-            and time (a number a head), uniform_space, uniform_time, clip (frames, height, width).
+            and time (a number a head), uniform_space, uniform_time, clip (frames, height, width). "X, before" and
+            "X, after" are one model before and after training: one color, open and filled.
 
     Raises:
         ValueError: no model or too many, or a row without one of these.
@@ -92,8 +93,9 @@ def draw_attention_distance(models: Mapping[str, Sequence[Mapping]]) -> Figure:
     figure, axes = plt.subplots(2, 1, figsize=(6.4, 6.2), sharex=True, layout="constrained")
     panels = (("space", "in space (short sides)"), ("time", "in time (lengths of the clip)"))
     named = []
+    looks = _looks(list(models))
     for ax, (what, title) in zip(axes, panels, strict=True):
-        named.append([_draw_heads(ax, number, models, name, what) for number, name in enumerate(models)])
+        named.append([_draw_heads(ax, number, models, name, what, looks[name]) for number, name in enumerate(models)])
         ax.set_title(title)
         ax.grid(axis="y")
     axes[1].set_xlabel("block")
@@ -105,17 +107,32 @@ def draw_attention_distance(models: Mapping[str, Sequence[Mapping]]) -> Figure:
     return figure
 
 
-def _draw_heads(ax: Axes, number: int, models: Mapping[str, Sequence[Mapping]], name: str, what: str) -> EndLabel:
+def _looks(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """Color, marker and face of every model."""
+    found, pairs = {}, {}
+    for name in names:
+        model, _, when = name.rpartition(", ")
+        other = f"{model}, {'after' if when == 'before' else 'before'}"
+        known = pairs.setdefault(model if when in ("before", "after") and other in names else name, len(pairs))
+        color = COLORS[known]
+        found[name] = color, MARKERS[known], "white" if when == "before" and other in names else color
+    return found
+
+
+def _draw_heads(
+    ax: Axes, number: int, models: Mapping[str, Sequence[Mapping]], name: str, what: str, look: tuple[str, str, str]
+) -> EndLabel:
     """The dots of one model; returns its name at the mean of its last block."""
     shift = 0.7 * ((number + 0.5) / len(models) - 0.5)
-    color, marker = COLORS[number], MARKERS[number]
+    color, marker, face = look
     for row in models[name]:
         unit = row["clip"][0] if what == "time" else min(row["clip"][1:])
         x = row["block"] + shift
         even = row[f"uniform_{what}"] / unit
         ax.hlines(even, row["block"] - 0.4, row["block"] + 0.4, color=GRAY, linewidth=1.5)
         heads = np.array(row[what]) / unit
-        ax.plot(np.full(len(heads), x), heads, marker, color=color, markersize=4, alpha=0.75, linestyle="none")
+        style = {"color": color, "markerfacecolor": face, "markersize": 4, "alpha": 0.75, "linestyle": "none"}
+        ax.plot(np.full(len(heads), x), heads, marker, **style)
     return EndLabel(x, heads.mean(), name, color)
 
 

@@ -74,11 +74,12 @@ def draw_sweep(
         raise ValueError(f"There are {len(curves)} curves; a figure tells 1 to {len(COLORS)} apart.")
     figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
     labels, lines = [], []
-    for (name, found), color, marker in zip(curves.items(), COLORS, MARKERS, strict=False):
+    for number, ((name, found), color, marker) in enumerate(zip(curves.items(), COLORS, MARKERS, strict=False)):
+        size = max(9 - 1.5 * number, 4)  # smaller and smaller, so that a curve shows under one with the same values
         x = sorted(found)
         means = np.array([found[one].mean for one in x])
         halves = np.nan_to_num([found[one].half for one in x], posinf=0.0)
-        ax.plot(x, means, color=color, marker=marker, markersize=5, clip_on=False)
+        ax.plot(x, means, color=color, marker=marker, markersize=size, clip_on=False)
         ax.fill_between(x, means - halves, means + halves, color=color, alpha=0.15, linewidth=0)
         for one in x:
             ax.plot([one] * len(found[one].values), found[one].values, ".", color=color, markersize=4, alpha=0.6)

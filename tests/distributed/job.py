@@ -118,7 +118,7 @@ def infinite(out: Path, parallel: str) -> None:
     try:
         fit(small_model(), data, RECIPE, small_config(out, batch=2, accumulate=2, save_minutes=0.0, parallel=parallel))
     except NonFiniteLoss as error:
-        names = str(error).partition("Its clips: ")[2].partition(". The last")[0]
+        names = str(error).partition("Its clips on rank 1: ")[2].partition(". The last")[0]
         # one write: two processes share this pipe, and print writes the end of its line apart
         os.write(1, f"rank {current().rank} stops: NonFiniteLoss, its clips are {names}\n".encode())
         time.sleep(1)  # so that `torchrun` does not end the other before it has said so, too

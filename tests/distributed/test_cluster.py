@@ -20,8 +20,6 @@ from mvit_edu.training import read_state
 from tests.distributed.launch import ROOT, environment
 from tests.test_cli_train import SMALL
 
-pytestmark = pytest.mark.xdist_group("cluster")  # one worker: they share what was started
-
 SLURM, SSH = ROOT / "cluster" / "slurm.sbatch", ROOT / "cluster" / "ssh.sh"
 SECONDS = 120
 

@@ -11,8 +11,6 @@ from mvit_edu.cli import main
 from mvit_edu.data import MotionShapes
 from tests.distributed.launch import launch
 
-pytestmark = pytest.mark.xdist_group("command")  # one worker: they share what was started
-
 SMALL = ["--model", "mvit_tiny", "--recipe", "motion_shapes", "--tensorboard", "off", "--progress", "off"]
 for change in ("dim=8", "depths=(1, 1)", "crop=16", "cube_stride=(2, 4, 4)"):
     SMALL += ["--set", change]

@@ -14,8 +14,6 @@ from tests.distributed import job as program
 from tests.distributed.launch import job
 from tests.training.small import RECIPE, rows
 
-pytestmark = pytest.mark.xdist_group("equal")  # one worker: they share what was started
-
 SIZES = (2, 4)
 PARALLEL = ("ddp", "fsdp")
 # The same vector added to all keys changes no attention: this gradient is rounding, and AdamW makes whole steps of it.

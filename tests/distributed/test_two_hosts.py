@@ -18,10 +18,7 @@ from tests.training.small import rows
 
 SECONDS = 150
 WHY_NOT = missing()
-pytestmark = [
-    pytest.mark.xdist_group("two_hosts"),  # one worker: they share what was started
-    pytest.mark.skipif(WHY_NOT is not None, reason=f"two hosts cannot be made here: {WHY_NOT}"),
-]
+pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=f"two hosts cannot be made here: {WHY_NOT}")
 
 
 def start(*words: object) -> subprocess.Popen:
