@@ -5,7 +5,7 @@ from __future__ import annotations
 from mvit_edu.evaluation import ORDERS
 from mvit_edu.studies.study import CLIPS, SCALES, Study, Variant
 
-BIASES = (0.0, 0.25, 0.5, 0.75, 1.0)
+BIASES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 MAX = {"pool": "max", "pool_kernel": "s+1"}  # as in the paper's ablations
 
 
@@ -74,7 +74,9 @@ KV_STRIDE = Study(
         )
         for name, stride in (
             ("none", None),
+            ("1x1x1 adaptive", (1, 1, 1)),  # pooling by convolution, but every key is kept
             ("1x2x2 adaptive", (1, 2, 2)),
+            ("2x2x2 adaptive", (2, 2, 2)),
             ("1x4x4 adaptive", (1, 4, 4)),
             ("2x4x4 adaptive", (2, 4, 4)),
             ("1x8x8 adaptive", (1, 8, 8)),
@@ -160,7 +162,7 @@ STAGES = Study(
     "Where should the blocks stand?",
     tables=("13",),
     variants=tuple(Variant(name, "fine", model={"depths": depths}) for name, depths in DEPTHS.items()),
-    at={"smoke": {"data": NOISY}, "cpu": {"data": NOISY}},
+    at={"smoke": {"data": NOISY}, "cpu": {"data": NOISY, "epochs": 24}},
 )
 SKIPS = Study(
     "skips",
@@ -226,7 +228,7 @@ RECIPE = Study(
     },
     at={
         "smoke": {"epochs": 2},
-        "cpu": {"epochs": 12},
+        "cpu": {"epochs": 24},
         "gpu": {"epochs": 12},
     },
 )
