@@ -209,6 +209,7 @@ RECIPE = Study(
             "no warm-up": {"warmup_epochs": 0.0},
             "constant rate": {"end_lr": 1e-3},
             "SGD": {"optimizer": "sgd", "lr": 0.05, "start_lr": 5e-4, "end_lr": 5e-4},
+            "SGD, ten times the rate": {"optimizer": "sgd", "lr": 0.5, "start_lr": 5e-3, "end_lr": 5e-3},
             "no clipping": {"clip_norm": None},
             "no weight decay": {"weight_decay": 0.0},
             "no MixUp, CutMix": {"mixup": 0.0, "cutmix": 0.0},

@@ -83,7 +83,8 @@ def fit(
     processes if `batch` times that number divides the videos of a step; `accumulate` follows.
 
     Args:
-        model: `MViT`, or any module from clips (B, 3, T, H, W) to logits whose last layer is the linear `head`.
+        model: `MViT`, or any module from clips (B, 3, T, H, W) to logits whose last layer is the linear `head`. With
+            `parallel` "fsdp" on several processes it stays sharded; load a checkpoint to have it whole.
         train: `VideoDataset` with the `repeats` of the recipe, or `ClipDataset`.
         validation: `VideoDataset` with views, or `ClipDataset`; None trains without.
         protocol: how `validation` was made, printed with every result.
@@ -231,6 +232,12 @@ def train_step(
 
 def prepare(model: nn.Module, config: TrainConfig, device: torch.device) -> nn.Module:
     """Move a model to the device, make it spare memory or time as the config says, and return the module to call."""
+    by_block = {"blocks": config.compile or config.parallel == "fsdp", "checkpoint_blocks": config.checkpoint_blocks}
+    if missing := [name for name, wanted in by_block.items() if wanted and not hasattr(model, name)]:
+        raise ValueError(
+            f"compile, parallel='fsdp' and checkpoint_blocks work block by block, as `MViT` has them; this "
+            f"{type(model).__name__} has no `{'`, no `'.join(missing)}`, so train it without."
+        )
     model.to(device)
     if config.checkpoint_blocks:
         model.checkpoint_blocks = config.checkpoint_blocks

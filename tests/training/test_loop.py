@@ -288,6 +288,24 @@ def test_blocks_are_compiled_on_request(tmp_path, monkeypatch):
     assert compiled == list(model.blocks)
 
 
+class NoBlocks(torch.nn.Module):
+    """What `fit` asks of a module, and no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(3, 12)
+
+    def forward(self, clips):
+        return self.head(clips.mean(dim=(2, 3, 4)))
+
+
+@pytest.mark.parametrize("change", [{"compile": True}, {"parallel": "fsdp"}, {"checkpoint_blocks": 1}])
+def test_what_goes_block_by_block_needs_blocks(tmp_path, change):
+    with pytest.raises(ValueError, match=r"this NoBlocks has no `(checkpoint_)?blocks`, so train it without"):
+        run(tmp_path / "refused", NoBlocks(), **change)
+    assert run(tmp_path / "plain", NoBlocks())[1].step == STEPS
+
+
 def test_every_block_runs_compiled_whatever_its_rate(monkeypatch):
     """PyTorch keeps eight graphs of a function unless told otherwise, and runs the rest without one."""
     calls = []
