@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import statistics
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from mvit_edu.studies.ablations import STUDIES, get_study
 from mvit_edu.studies.costs import COSTED, side_by_side
 from mvit_edu.studies.findings import accuracies, bounds, cost_lines, head_rows, sentences, sweep, view_curves
 from mvit_edu.studies.runner import run_study
-from mvit_edu.studies.study import SCALES
+from mvit_edu.studies.study import SCALES, Study
 from mvit_edu.studies.study_log import StudyLog
 from mvit_edu.training.device import pick_device
 from mvit_edu.visualize import draw_attention_distance, save_figure, set_style
@@ -68,7 +69,15 @@ def log_of(args: argparse.Namespace) -> StudyLog:
 def run_list(args: argparse.Namespace) -> None:
     for study in STUDIES.values():
         where = ", ".join(one if " " in one else f"Table {one}" for one in study.tables)
-        print(f"{study.name:18} {len(study.variants):3} variants  {where:24} {study.question}")
+        print(f"{study.name:18} {len(study.variants):3} variants  {where:24} {time_of(study):>10}  {study.question}")
+    print(f"Times: 3 seeds at scale cpu on one core, by the logs in {RESULTS}; halve them with --shard 1/2 and 2/2.")
+
+
+def time_of(study: Study) -> str:
+    """How long three seeds of all variants take at scale cpu, by the runs that are logged."""
+    found = [run["seconds"] for run in StudyLog(RESULTS / f"{study.name}.json").runs("cpu") if "seconds" in run]
+    trained = sum(variant.trained for variant in study.variants)
+    return f"{3 * trained * statistics.median(found) / 60:.0f} min" if found else "no log"
 
 
 def run_run(args: argparse.Namespace) -> None:

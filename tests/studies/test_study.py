@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -199,9 +200,16 @@ def test_a_file_that_is_no_log_is_told(tmp_path):
         StudyLog(path).runs()
 
 
-def test_the_commands(tmp_path, capsys):
+def test_the_commands(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert main(["study", "list"]) == 0
-    assert "frame_order" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("no log") == len(STUDIES)
+    log = StudyLog(Path("book") / "results" / "skips.json")
+    log.path.parent.mkdir(parents=True)
+    for seed, seconds in enumerate((20, 30, 90)):
+        log.add(run("none", seed, in_order=0.5) | {"scale": "cpu", "seconds": seconds})
+    assert main(["study", "list"]) == 0
+    assert re.search(r"^skips .* 8 min  What", capsys.readouterr().out, re.M)  # 5 variants, 3 seeds, 30 s
     place = ["--scale", "smoke", "--log", str(tmp_path / "log.json")]
     words = ["study", "run", "positions", *place, "--seeds", "2", "--work", str(tmp_path), "--device", "cpu"]
     assert main(words) == 0
