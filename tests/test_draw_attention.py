@@ -55,6 +55,11 @@ def test_heat_maps_that_cannot_be_drawn():
             draw_heat_maps(frames, {"a": np.full((8, 12, 16), value)})
     with pytest.raises(ValueError, match="uint8 array"):
         draw_heat_maps(frames / 255, {})
+    for indices in ([], [0, 9]):
+        with pytest.raises(ValueError, match="cannot be drawn; choose some of 0 to 7"):
+            draw_heat_maps(frames, {}, indices=indices)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        draw_heat_maps(frames, {}, show_frames=False)
 
 
 def rows(blocks=4, heads=2, clip=(8, 16, 24), factor=1.0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import statistics
 import sys
@@ -11,10 +12,20 @@ from pathlib import Path
 
 import torch
 
-from mvit_edu.cli.parser import positive, share_cores
+from mvit_edu.cli.parser import cores, positive
 from mvit_edu.studies.ablations import STUDIES, get_study
 from mvit_edu.studies.costs import COSTED, side_by_side
-from mvit_edu.studies.findings import accuracies, bounds, cost_lines, head_rows, sentences, sweep, view_curves
+from mvit_edu.studies.findings import (
+    accuracies,
+    bounds,
+    cost_lines,
+    current,
+    head_rows,
+    in_two_orders,
+    sentences,
+    sweep,
+    view_curves,
+)
 from mvit_edu.studies.runner import run_study
 from mvit_edu.studies.study import SCALES, Study
 from mvit_edu.studies.study_log import StudyLog
@@ -63,7 +74,10 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def log_of(args: argparse.Namespace) -> StudyLog:
-    return StudyLog(args.log or RESULTS / f"{args.name}.json")
+    log = StudyLog(args.log or RESULTS / f"{args.name}.json")
+    if others := {run["study"] for run in log.runs()} - {args.name}:
+        raise ValueError(f"{log.path} is the log of the study {others.pop()!r}; give --log another file.")
+    return log
 
 
 def run_list(args: argparse.Namespace) -> None:
@@ -75,13 +89,15 @@ def run_list(args: argparse.Namespace) -> None:
 
 def time_of(study: Study) -> str:
     """How long three seeds of all variants take at scale cpu, by the runs that are logged."""
-    found = [run["seconds"] for run in StudyLog(RESULTS / f"{study.name}.json").runs("cpu") if "seconds" in run]
+    runs = current(study, StudyLog(RESULTS / f"{study.name}.json").runs("cpu"))
+    found = [run["seconds"] for run in runs if "seconds" in run and not run.get("resumed")]
     trained = sum(variant.trained for variant in study.variants)
     return f"{3 * trained * statistics.median(found) / 60:.0f} min" if found else "no log"
 
 
 def run_run(args: argparse.Namespace) -> None:
-    share_cores(0, pick_device(args.device))
+    if pick_device(args.device).type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1 if args.scale != "gpu" else max(1, cores() // args.shard[1]))  # small tensors
     if args.device == "auto" and not torch.cuda.is_available() and args.scale == "gpu":
         raise ValueError("The scale gpu takes days without a GPU; take --scale cpu, or --device cpu if you mean it.")
     run_study(
@@ -106,10 +122,17 @@ def run_costs(args: argparse.Namespace) -> None:
 
 def run_plot(args: argparse.Namespace) -> None:
     log, study = log_of(args), get_study(args.name)
-    runs = log.runs(args.scale)
+    logged = log.runs(args.scale)
+    runs = current(study, logged)
+    again = f"mvit-edu study run {args.name} --scale {args.scale}"
     if not runs:
-        words = f"{args.name} --scale {args.scale}"
-        raise ValueError(f"{log.path} has no run of scale {args.scale}; make them: mvit-edu study run {words}")
+        kind = f"of scale {args.scale}" + (" with the settings of today" if logged else "")
+        raise ValueError(f"{log.path} has no run {kind}; make them: {again}")
+    if len(runs) < len(logged):
+        print(
+            f"{len(logged) - len(runs)} of {len(logged)} runs have other settings than the study has today, and are "
+            f"left out; make them anew: {again}"
+        )
     picture = args.picture or Path(f"{args.name}-{args.scale}.png")
     set_style()
     if "attention" in study.measures:
@@ -120,7 +143,7 @@ def run_plot(args: argparse.Namespace) -> None:
     elif study.axis:
         figure = draw_sweep(sweep(study, runs), axis=study.axis, bounds=bounds(study))
     else:
-        figure = draw_variants(accuracies(study, runs))
+        figure = draw_variants(in_two_orders(study, runs) if len(study.orders) > 1 else accuracies(study, runs))
     save_figure(figure, picture)
     for sentence in sentences(study, runs):
         print(sentence)

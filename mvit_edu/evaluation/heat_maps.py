@@ -141,12 +141,14 @@ def grad_cam(model: MViT, clip: Tensor, target: int | Tensor, block: int | None 
     finally:
         hook.remove()
         model.checkpoint_blocks = recomputed
+    if not slope.isfinite().all():
+        raise ValueError("the logits have a gradient that is not finite; look at the clip and at the weights")
     if not slope[:, start:].any():
         where = f"that enter block {block}" if block < depth else f"that leave block {depth - 1}"
-        raise ValueError(
-            f"the logits do not depend on the patch tokens {where}: the classifier reads the class token only; "
-            "choose an earlier block"
-        )
+        why = "the classifier reads the class token only; choose an earlier block"
+        if not start or block < depth:
+            why = "all gradients are 0, as with a head of zeros; load trained weights"
+        raise ValueError(f"the logits do not depend on the patch tokens {where}: {why}")
     lattices = block_lattices(model.config)
     lattice = lattices[block].entering if block < depth else lattices[-1].queries
     tokens, slope = kept[0].detach()[:, start:], slope[:, start:]  # (B, N, dim)

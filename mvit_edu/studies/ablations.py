@@ -86,13 +86,13 @@ KV_STRIDE = Study(
         )
     ),
 )
-LOOKS = {**TWO_PAIRS, "appearance_bias": 0.75}
+LOOKS = {"motions": ("horizontal", "vertical"), "noise": 0.02, "appearance_bias": 0.75}
 QUERY_POOLING = Study(
     "query_pooling",
     "What do a change of resolution and pooled keys bring to a ViT that keeps its width?",
     tables=("10",),
     variants=(
-        Variant("ViT", "vit"),
+        Variant("ViT", "vit", model={"depths": (3,)}),
         Variant("ViT, two scales", "vit", model={"depths": (1, 2), "dim_mul": 1, **MAX}),
         Variant(
             "ViT, pooled keys",
@@ -108,7 +108,11 @@ QUERY_POOLING = Study(
             },
         ),
     ),
-    at={"smoke": {"data": LOOKS}, "cpu": {"data": LOOKS, "test": 600}},
+    at={
+        "smoke": {"data": {**CLIPS, **LOOKS}},
+        "cpu": {"data": {**CLIPS, **LOOKS}, "test": 600},
+        "gpu": {"data": {**SCALES["gpu"].data, **LOOKS}},
+    },
 )
 POSITIONS = Study(
     "positions",

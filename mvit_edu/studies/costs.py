@@ -90,7 +90,11 @@ def side_by_side(
         "batch": batch or plans[0].batch,
         "turns": turns,
         "variants": rows,
-        "measured": provenance(f"mvit-edu study costs {study.name} --scale {scale}", device),
+        "measured": provenance(
+            f"mvit-edu study costs {study.name} --scale {scale} --turns {turns}"
+            + (f" --batch {batch}" if batch else ""),
+            device,
+        ),
     }
 
 

@@ -4,7 +4,8 @@ An ablation table compares its rows with its default row. The direction of a row
 a study repeats it on small models and generated clips (Chapters 11 to 13). Only the sign is compared: sizes of
 effects are those of another task.
 
-The models of the studies pool by convolution, those of the paper's ablations by maximum, except in Table 15's.
+The models of the studies pool by convolution, those of the paper's ablations by maximum; in the studies of Tables 10
+and 15 both pool alike.
 
 What stands for what:
 
@@ -27,7 +28,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvit_edu.studies.findings import by_seed
+from mvit_edu.studies.ablations import get_study
+from mvit_edu.studies.findings import by_seed, current
 from mvit_edu.studies.paper import paper_table
 from mvit_edu.studies.statistics import Interval, difference, verdict
 from mvit_edu.studies.study_log import StudyLog
@@ -208,17 +210,18 @@ def direction(claim: Claim, results: str | Path = RESULTS) -> Direction | None:
     else:
         kind = "same direction" if (seen == "higher") == (paper > 0) else "opposite"
     text += "".join(f". {more}" for more in (at_others(runs, found), found.note) if more)
-    return Direction(kind, apart, paper, text, f"mvit-edu study run {found.study} --seeds {apart.n}")
+    seeds = 1 + max(run["seed"] for run in runs)
+    return Direction(kind, apart, paper, text, f"mvit-edu study run {found.study} --seeds {seeds}")
 
 
-def points(runs: list[dict], found: Counterpart, variant: str) -> Interval | None:
+def points(runs: list[Mapping], found: Counterpart, variant: str) -> Interval | None:
     """How far the row's side is above the default's, in points, paired by seed; None if they share no seed."""
     against = found.against if variant == found.variant else variant
     row, default = by_seed(runs, variant, found.order), by_seed(runs, against)
     return difference(row, default) if row.keys() & default.keys() else None
 
 
-def at_others(runs: list[dict], found: Counterpart) -> str:
+def at_others(runs: list[Mapping], found: Counterpart) -> str:
     """The verdicts at the other biases, for example "At bias 0, 0.25: lower; at bias 1: no difference seen"."""
     places: dict[str, list[str]] = {}
     for bias, variant in found.others:
@@ -229,8 +232,8 @@ def at_others(runs: list[dict], found: Counterpart) -> str:
     return told[:1].upper() + told[1:]
 
 
-def runs_of(study: str, results: str | Path) -> list[dict]:
-    """The runs of a study's log; none if there is no log."""
+def runs_of(study: str, results: str | Path) -> list[Mapping]:
+    """The runs of a study's log that have the settings of today; none if there is no log."""
     path = Path(results) / f"{study}.json"
     if not path.exists():
         return []
@@ -239,8 +242,8 @@ def runs_of(study: str, results: str | Path) -> list[dict]:
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, changed: int, size: int) -> list[dict]:
-    return StudyLog(path).runs(SCALE)
+def _read(path: Path, changed: int, size: int) -> list[Mapping]:
+    return current(get_study(path.stem), StudyLog(path).runs(SCALE))
 
 
 def signed(apart: Interval) -> str:

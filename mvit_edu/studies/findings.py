@@ -6,12 +6,27 @@ from collections.abc import Callable, Iterable, Mapping
 
 from mvit_edu.data.motion_shapes import bag_of_frames_bound
 from mvit_edu.studies.statistics import Interval, difference, interval, verdict
-from mvit_edu.studies.study import Study
+from mvit_edu.studies.study import SCALES, Study, plan
+
+
+def current(study: Study, runs: Iterable[Mapping]) -> list[Mapping]:
+    """The runs with the settings that the study has today; others would be compared as if they were of one kind."""
+    variants = {variant.name: variant for variant in study.variants}
+    return [
+        run
+        for run in runs
+        if run["variant"] in variants
+        and run["fingerprint"] == plan(study, variants[run["variant"]], SCALES[run["scale"]], run["seed"]).fingerprint
+    ]
 
 
 def by_seed(runs: Iterable[Mapping], variant: str, order: str = "in order") -> dict[int, float]:
     """Top-1 accuracy of a variant in percent, by seed."""
-    return {run["seed"]: 100 * run["top1"][order] for run in runs if run["variant"] == variant and "top1" in run}
+    return {
+        run["seed"]: 100 * run["top1"][order]
+        for run in runs
+        if run["variant"] == variant and order in run.get("top1", ())
+    }
 
 
 def accuracies(study: Study, runs: Iterable[Mapping], order: str = "in order") -> dict[str, Interval]:
@@ -19,6 +34,14 @@ def accuracies(study: Study, runs: Iterable[Mapping], order: str = "in order") -
     runs = list(runs)
     found = {variant.name: by_seed(runs, variant.name, order) for variant in study.variants}
     return {name: interval(list(values.values())) for name, values in found.items() if values}
+
+
+def in_two_orders(study: Study, runs: Iterable[Mapping]) -> dict[str, Interval]:
+    """Accuracies in the first two orders of the frames, variant by variant: "name" and "name, order"."""
+    runs = list(runs)
+    first, second = (accuracies(study, runs, order) for order in study.orders[:2])
+    pairs = ({name: first[name], f"{name}, {study.orders[1]}": second[name]} for name in first if name in second)
+    return {name: values for pair in pairs for name, values in pair.items()}
 
 
 def sweep(study: Study, runs: Iterable[Mapping]) -> dict[str, dict[float, Interval]]:
@@ -43,13 +66,22 @@ def against_first(study: Study, runs: Iterable[Mapping]) -> list[str]:
     runs = list(runs)
     first = study.variants[0].name
     base = by_seed(runs, first)
+    if not base:
+        return [f"{first} has no run yet, so there is nothing to compare the others with."]
     lines = []
     for variant in study.variants[1:]:
         values = by_seed(runs, variant.name)
-        if set(values) & set(base):
+        if values.keys() & base.keys():
             apart = difference(values, base)
-            lines.append(f"{variant.name} against {first}: {apart} points, {verdict(apart)}.")
+            lines.append(f"{variant.name} against {first}: {points(apart)}, {verdict(apart)}.")
+        elif values:
+            lines.append(f"{variant.name} has no seed in common with {first} yet.")
     return lines
+
+
+def points(apart: Interval) -> str:
+    """A difference with its interval, if it has one."""
+    return f"{apart} points" if apart.n > 1 else f"{apart.mean:.1f} points"
 
 
 def order_costs(study: Study, runs: Iterable[Mapping], order: str = "shuffled") -> list[str]:
@@ -57,14 +89,14 @@ def order_costs(study: Study, runs: Iterable[Mapping], order: str = "shuffled") 
     runs = list(runs)
     lines = []
     for variant in study.variants:
-        seen = by_seed(runs, variant.name)
-        if seen:
-            cost = difference(seen, by_seed(runs, variant.name, order))
+        seen, moved = by_seed(runs, variant.name), by_seed(runs, variant.name, order)
+        if seen.keys() & moved.keys():
+            cost = difference(seen, moved)
             size = f"{abs(cost.mean):.1f} ± {cost.half:.1f} points"
             told = {
                 "higher": f"costs {size}",
                 "lower": f"brings {size}",
-            }.get(verdict(cost), f"{verdict(cost)} ({cost} points)")
+            }.get(verdict(cost), f"{verdict(cost)} ({points(cost)})")
             lines.append(f"{variant.name}, frames {order}: {told}.")
     return lines
 

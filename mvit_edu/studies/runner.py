@@ -17,7 +17,7 @@ from mvit_edu.model.mvit import MViT
 from mvit_edu.model.stages import stage_table
 from mvit_edu.studies.measures import MEASURES
 from mvit_edu.studies.study import SCALES, Plan, Study, plan
-from mvit_edu.studies.study_log import StudyLog, provenance
+from mvit_edu.studies.study_log import StudyLog, locked, provenance
 from mvit_edu.training import TrainConfig, fit
 from mvit_edu.training.device import pick_device
 
@@ -25,13 +25,22 @@ CURVE = ("step", "epoch", "loss")  # kept of a training's own log
 
 
 def plans(study: Study, scale: str, seeds: Sequence[int], shard: tuple[int, int] = (1, 1)) -> list[Plan]:
-    """The runs of a study, seed by seed, so that a study that is stopped has whole seeds; of them shard i of n."""
+    """The runs of a study, seed by seed, so that a study that is stopped has whole seeds; of them shard i of n.
+
+    Each seed begins with another variant, so that where large and small ones alternate no shard gets all large ones.
+    """
     if scale not in SCALES:
         raise ValueError(f"There is no scale {scale!r}; choose one of {', '.join(SCALES)}.")
     index, count = shard
     if not 1 <= index <= count:
         raise ValueError(f"There is no shard {index}/{count}; they are 1/{count} to {count}/{count}.")
-    found = [plan(study, variant, SCALES[scale], seed) for seed in seeds for variant in study.variants]
+    variants = study.variants
+    turns = {seed: seed % len(variants) for seed in seeds}
+    found = [
+        plan(study, variant, SCALES[scale], seed)
+        for seed, turn in turns.items()
+        for variant in (*variants[turn:], *variants[:turn])
+    ]
     return found[index - 1 :: count]
 
 
@@ -48,22 +57,35 @@ def run_study(
 ) -> int:
     """Make the runs that the log does not have; returns how many. What was stopped in the middle goes on there.
 
+    A run that another process is making, or has made in the meantime, is left to it.
+
     Args:
         work: where a run has its checkpoints until it is in the log.
         say: gets a line a run, with the time left. progress: a bar for each training.
     """
     todo = [one for one in plans(study, scale, seeds, shard) if not log.has(one.fingerprint)]
     say(f"{study.name}, scale {scale}: {len(todo)} runs to do")
-    began = time.monotonic()
+    began, made = time.monotonic(), 0
     for number, one in enumerate(todo, 1):
-        row = run_one(one, work / study.name / one.fingerprint, device, progress)
-        log.add(row)
+        folder = work / study.name / one.fingerprint
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / "lock", wait=False) as mine:
+            wanted = mine and not log.has(one.fingerprint)
+            if wanted:
+                row = run_one(one, folder, device, progress)
+                log.add(row)
+            if mine:
+                shutil.rmtree(folder, ignore_errors=True)
+        if not wanted:
+            say(f"{number}/{len(todo)} {one.variant}, seed {one.seed}: left to another process")
+            continue
+        made += 1
         left = (time.monotonic() - began) / number * (len(todo) - number)
         shown = (
             ", ".join(f"{order} {top1:.1%}" for order, top1 in row["top1"].items()) if one.trained else "not trained"
         )
         say(f"{number}/{len(todo)} {one.variant}, seed {one.seed}: {shown}; {left / 60:.1f} min left")
-    return len(todo)
+    return made
 
 
 def run_one(one: Plan, folder: Path, device: str = "auto", progress: bool = False) -> dict:
@@ -95,7 +117,6 @@ def run_one(one: Plan, folder: Path, device: str = "auto", progress: bool = Fals
         "data": {**one.data, "train": one.train, "test": one.test, "batch": one.batch},
         "measured": provenance(f"mvit-edu study run {one.study} --scale {one.scale}", where),
     }
-    shutil.rmtree(folder, ignore_errors=True)
     return row
 
 
@@ -110,9 +131,10 @@ def trained(model: MViT, one: Plan, folder: Path, device: torch.device, progress
         progress=progress,
         tensorboard=False,
     )
+    resumed = any((folder / "checkpoints").glob("*"))
     began = time.monotonic()
     fit(model, in_memory(one, "train"), one.recipe, config)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - began  # of the last part, if the run was stopped and went on
     test = in_memory(one, "test")
     reports = {order: evaluate(model, test, order=order, batch=50, device=device) for order in one.orders}
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -123,6 +145,7 @@ def trained(model: MViT, one: Plan, folder: Path, device: torch.device, progress
         "videos": reports[one.orders[0]].videos,
         "confusion": {order: report.confusion.tolist() for order, report in reports.items()},
         "seconds": round(seconds, 1),
+        **({"resumed": True} if resumed else {}),
         "curve": [{key: float(f"{point[key]:.4g}") for key in CURVE} for point in points],
     }
 

@@ -18,8 +18,8 @@ from mvit_edu.training.state import versions
 class StudyLog:
     """`<folder>/<study>.json`: {"runs": [...], "costs": [...]}, one run a line.
 
-    A run is named by scale, variant and seed, costs by scale and device; writing one again replaces the old one. The
-    file is locked while it is read and written anew, so that several shards of a study may share it.
+    A run is named by scale, variant and seed, costs by scale, batch and device; writing one again replaces the old
+    one. The file is locked while it is read and written anew, so that several shards of a study may share it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -47,14 +47,19 @@ class StudyLog:
         if not self.path.exists():
             return {"runs": [], "costs": []}
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            return {"runs": found["runs"], "costs": found.get("costs", [])}
+            text = json.loads(self.path.read_text(encoding="utf-8"))
+            found = {"runs": text["runs"], "costs": text.get("costs", [])}
+            for run in found["runs"]:
+                _ = run_name(run), run["fingerprint"]
+            for costs in found["costs"]:
+                costs_name(costs)
+            return found
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.path} is no log of a study ({error}); move it away, or mend it.") from error
 
     def _add(self, kind: str, new: dict, name: Callable[[dict], tuple]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with locked(self.path.with_name(f"{self.path.name}.lock")):
             found = self._read()
             kept = [one for one in found[kind] if name(one) != name(new)]
             found[kind] = sorted([*kept, new], key=name)
@@ -65,24 +70,30 @@ class StudyLog:
             temporary.write_text(f"{{{text}}}\n", encoding="utf-8")
             os.replace(temporary, self.path)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+
+@contextlib.contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a file that other processes hold as well; whether it could be had, which without waiting it may not."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: one process at a time
+        yield True
+        return
+    with path.open("w") as file:
         try:
-            import fcntl
-        except ImportError:  # Windows: one process at a time
-            yield
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
             return
-        with self.path.with_name(f"{self.path.name}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        yield True
 
 
 def run_name(run: dict) -> tuple[str, str, int]:
     return run["scale"], run["variant"], run["seed"]
 
 
-def costs_name(costs: dict) -> tuple[str, str]:
-    return costs["scale"], costs["measured"]["device"]
+def costs_name(costs: dict) -> tuple[str, int, str]:
+    return costs["scale"], costs["batch"], costs["measured"]["device"]
 
 
 def provenance(command: str, device: torch.device) -> dict:

@@ -36,13 +36,18 @@ def draw_heat_maps(
         show_frames: whether the row of plain frames is there.
 
     Raises:
-        ValueError: frames or values of another shape, values below zero or not finite.
+        ValueError: frames or values of another shape, values below zero or not finite, frames that do not exist,
+            or nothing to draw.
     """
     frames = _checked_frames(frames)
     maps = {name: _checked_heat(name, heat, frames) for name, heat in maps.items()}
     if indices is None:
         indices = np.linspace(0, len(frames) - 1, min(4, len(frames))).round().astype(int).tolist()
+    if len(indices) == 0 or not all(0 <= index < len(frames) for index in indices):
+        raise ValueError(f"The frames {list(indices)} cannot be drawn; choose some of 0 to {len(frames) - 1}.")
     titles = (["frames"] if show_frames else []) + list(maps)
+    if not titles:
+        raise ValueError("There is nothing to draw: give a map, or leave show_frames on.")
     cell = 6.4 / len(indices)
     height = cell * frames.shape[1] / frames.shape[2]
     figure, axes = plt.subplots(len(titles), len(indices), figsize=(6.4, len(titles) * (height + 0.3)), squeeze=False)

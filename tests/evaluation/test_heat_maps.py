@@ -151,6 +151,22 @@ def test_the_output_of_the_last_block_has_no_gradient():
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize(("cls_token", "block"), [(True, 2), (False, 2), (False, 3)])
+def test_a_head_of_zeros_has_no_gradient(cls_token, block):
+    config = replace(SMALL, cls_token=cls_token)
+    model = mvit_edu.MViT(config)
+    nn.init.zeros_(model.head.weight)
+    with pytest.raises(ValueError, match=r"tokens that (enter|leave) block 2: all gradients are 0"):
+        grad_cam(model, clip_for(config), 0, block=block)
+
+
+def test_a_gradient_that_is_not_finite():
+    model, clip = mvit_edu.MViT(SMALL), clip_for(SMALL)
+    clip[0, 0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="gradient that is not finite"):
+        grad_cam(model, clip, 0)
+
+
 def test_the_model_stays_as_it_was():
     model, clip = mvit_edu.MViT(replace(SMALL, drop_path=0.9)).train(), clip_for(SMALL)
     model.checkpoint_blocks = 2

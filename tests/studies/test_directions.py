@@ -35,7 +35,9 @@ def write(folder: Path, study: str, scale: str = "cpu", **values: dict[str, list
                 for order, by_variant in values.items()
                 if seed < len(by_variant.get(variant, ()))
             }
-            runs.append({"scale": scale, "variant": variant, "seed": seed, "top1": top1})
+            fingerprint = plan(get_study(study), get_study(study).variant(variant), SCALES[scale], seed).fingerprint
+            run = {"scale": scale, "variant": variant, "seed": seed, "fingerprint": fingerprint, "top1": top1}
+            runs.append(run)
     (folder / f"{study}.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
     return folder
 
@@ -120,6 +122,17 @@ def test_stages_have_about_half_the_blocks():
     assert len(found) == 6
     for where, paper, ours in found:
         assert all(abs(own - blocks / 2) <= 1 for own, blocks in zip(ours.depths, paper.depths, strict=True)), where
+    found = [one for one in COUNTERPARTS.values() if one.study == "stages"]
+    rows = [row for (table, row) in COUNTERPARTS if table == "13"]
+    assert [one.variant.split(" ")[0].lower() for one in found] == rows == ["v1", "v2", "v3", "v4", "v6"]
+    assert {one.against.split(" ")[0].lower() for one in found} == {one.default for one in found} == {"v5"}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_query_pooling_changes_no_depth(scale):
+    study = get_study("query_pooling")
+    found = [plan(study, variant, SCALES[scale], 0).model for variant in study.variants]
+    assert len({sum(model.depths) for model in found}) == 1 and len({model.dim for model in found}) == 1
 
 
 # What a log says

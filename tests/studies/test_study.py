@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,11 @@ import torch
 from mvit_edu.cli import main
 from mvit_edu.studies.ablations import STUDIES, get_study
 from mvit_edu.studies.costs import saved_bytes, side_by_side
-from mvit_edu.studies.findings import accuracies, against_first, bounds, cost_lines, order_costs, sweep
+from mvit_edu.studies.findings import accuracies, against_first, bounds, cost_lines, current, order_costs, sweep
 from mvit_edu.studies.runner import plans, run_one, run_study
 from mvit_edu.studies.statistics import STUDENT, difference, interval, verdict
 from mvit_edu.studies.study import SCALES, Study, Variant, plan
-from mvit_edu.studies.study_log import StudyLog
+from mvit_edu.studies.study_log import StudyLog, locked
 from mvit_edu.visualize.studies import draw_sweep, draw_variants
 
 
@@ -45,6 +47,9 @@ def test_every_study_runs_in_small(name, tmp_path):
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_run_of_every_scale_is_possible_and_differs(name, scale):
     found = plans(get_study(name), scale, range(3))
+    for one in found:
+        shapes = one.shapes("train")
+        assert not one.trained or (shapes.frames, shapes.size, shapes.size) == one.model.size
     assert len({one.fingerprint for one in found}) == len(found) == 3 * len(get_study(name).variants)
 
 
@@ -76,6 +81,41 @@ def test_variants_of_a_seed_see_the_same_clips():
     assert low.shapes("test").label(5) == high.shapes("test").label(5)
 
 
+def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    study, whole, log = get_study("skips"), StudyLog(tmp_path / "whole.json"), StudyLog(tmp_path / "log.json")
+    study = dataclasses.replace(study, variants=study.variants[:1])
+    quiet = {"work": tmp_path / "work", "device": "cpu", "say": lambda text: None}
+    assert run_study(study, "smoke", [0], whole, **quiet) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("mvit_edu.studies.runner.evaluate", lambda *args, **more: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_study(study, "smoke", [0], log, **quiet)
+    assert not log.runs() and list((tmp_path / "work").glob("*/*/checkpoints/*"))
+    steps = []
+    monkeypatch.setattr("mvit_edu.training.loop.train_step", lambda *args: steps.append(1))
+    assert run_study(study, "smoke", [0], log, **quiet) == 1 and not steps
+    (one,), (other,) = whole.runs(), log.runs()
+    assert other["resumed"] and "resumed" not in one and one["confusion"] == other["confusion"]
+    assert not list((tmp_path / "work").glob("*/*"))
+
+
+def test_a_run_of_another_process_is_left_to_it(tmp_path):
+    study, log, said = get_study("skips"), StudyLog(tmp_path / "log.json"), []
+    folder = tmp_path / "skips" / plans(study, "smoke", [0])[1].fingerprint
+    folder.mkdir(parents=True)
+    with locked(folder / "lock"):
+        assert run_study(study, "smoke", [0], log, tmp_path, device="cpu", say=said.append) == 4
+    assert said[2] == "2/5 linear, seed 0: left to another process"
+    assert run_study(study, "smoke", [0], log, tmp_path, device="cpu", say=said.append) == 1
+
+
+def test_every_shard_gets_every_kind_of_model():
+    study = get_study("frame_order")  # MViT and ViT take turns
+    for index in (1, 2):
+        found = plans(study, "cpu", range(2), (index, 2))
+        assert len(found) == 12 and sum(one.variant.startswith("mvit") for one in found) == 6
+
+
 def run(variant: str, seed: int, **top1: float) -> dict:
     return {"variant": variant, "seed": seed, "top1": {name.replace("_", " "): value for name, value in top1.items()}}
 
@@ -104,10 +144,51 @@ def test_student_s_t_holds_95_percent():
 def test_differences_are_paired_by_seed():
     found = difference({0: 50.0, 1: 70.0, 2: 90.0, 7: 0.0}, {0: 40.0, 1: 60.0, 2: 79.0})
     assert found.mean == pytest.approx(31 / 3) and found.n == 3 and verdict(found) == "higher"
-    assert verdict(difference({0: 1.0, 1: 2.0}, {0: 2.0, 1: 1.0})) == "no difference seen at this scale"
+    assert verdict(difference({0: 1.0, 1: 2.0, 2: 3.0}, {0: 2.0, 1: 1.0, 2: 3.0})) == "no difference seen at this scale"
+    assert verdict(difference({0: 1.0, 1: 2.0}, {0: 2.0, 1: 3.0})) == "two seeds tell no difference"
     assert verdict(difference({0: 1.0}, {0: 2.0})) == "one seed tells no difference"
     with pytest.raises(ValueError, match="no seed in common"):
         difference({0: 1.0}, {1: 1.0})
+
+
+def test_what_cannot_be_compared_is_said():
+    study = Study("s", "?", ("1",), (Variant("a"), Variant("b")))
+    assert against_first(study, [run("b", 0, in_order=0.5)]) == [
+        "a has no run yet, so there is nothing to compare the others with."
+    ]
+    two = [run("a", 0, in_order=0.5), run("b", 1, in_order=0.5)]
+    assert against_first(study, two) == ["b has no seed in common with a yet."]
+    two = [run("a", 0, in_order=0.5), run("b", 0, in_order=0.6)]
+    assert against_first(study, two) == ["b against a: 10.0 points, one seed tells no difference."]
+
+
+def test_runs_with_other_settings_are_left_out(tmp_path, capsys):
+    study, path = get_study("skips"), tmp_path / "skips.json"
+    log, place = StudyLog(path), ["--scale", "cpu", "--log", str(path)]
+    for one in plans(study, "cpu", range(3)):
+        row = {"study": "skips", "scale": "cpu", "fingerprint": one.fingerprint}
+        log.add(run(one.variant, one.seed, in_order=0.5 + one.seed / 10) | row)
+    assert len(current(study, log.runs())) == 15
+    old = log.runs()[-1] | {"fingerprint": "0", "top1": {"in order": 1.0}}
+    log.add(old)
+    kept = current(study, log.runs())
+    assert len(kept) == 14 and old not in kept
+    assert main(["study", "plot", "skips", *place, "--picture", str(tmp_path / "p.png")]) == 0
+    assert "1 of 15 runs have other settings than the study has today" in capsys.readouterr().out
+    assert main(["study", "plot", "positions", *place]) == 1
+    assert "is the log of the study 'skips'; give --log another file" in capsys.readouterr().err
+
+
+def test_processes_share_a_log(tmp_path):
+    """Four processes, thirty runs each: none is lost."""
+    code = (
+        "import sys; from mvit_edu.studies.study_log import StudyLog; log = StudyLog(sys.argv[1])\n"
+        "for seed in range(30): log.add(dict(scale='cpu', variant=sys.argv[2], seed=seed, fingerprint='0'))"
+    )
+    path = tmp_path / "log.json"
+    started = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in "abcd"]
+    assert [process.wait() for process in started] == [0] * 4
+    assert len(StudyLog(path).runs()) == 120
 
 
 def test_sentences_follow_the_log():
@@ -206,14 +287,15 @@ def test_the_commands(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.count("no log") == len(STUDIES)
     log = StudyLog(Path("book") / "results" / "skips.json")
     log.path.parent.mkdir(parents=True)
-    for seed, seconds in enumerate((20, 30, 90)):
-        log.add(run("none", seed, in_order=0.5) | {"scale": "cpu", "seconds": seconds})
+    for one, seconds in zip(plans(get_study("skips"), "cpu", range(3))[:3], (20, 30, 90), strict=True):
+        row = {"study": "skips", "scale": "cpu", "fingerprint": one.fingerprint, "seconds": seconds}
+        log.add(run(one.variant, one.seed, in_order=0.5) | row)
     assert main(["study", "list"]) == 0
     assert re.search(r"^skips .* 8 min  What", capsys.readouterr().out, re.M)  # 5 variants, 3 seeds, 30 s
     place = ["--scale", "smoke", "--log", str(tmp_path / "log.json")]
     words = ["study", "run", "positions", *place, "--seeds", "2", "--work", str(tmp_path), "--device", "cpu"]
     assert main(words) == 0
-    assert "8/8 joint, seed 1: in order" in capsys.readouterr().out
+    assert "8/8 separate, seed 1: in order" in capsys.readouterr().out
     picture = tmp_path / "p.png"
     assert main(["study", "plot", "positions", *place, "--picture", str(picture)]) == 0
     assert picture.stat().st_size > 5000 and "space against separate: " in capsys.readouterr().out
