@@ -62,7 +62,7 @@ An accuracy of an ablation has a *direction*: the sign of its difference from th
 default. Our studies train small models on small generated clips, which differ in the same way. If the 95 %
 interval of the paired differences over seeds leaves out 0, the sign is compared, and only the sign: the number
 itself still needs what the note says. The paper prints one run without an interval, so a small difference of its
-own may be chance; and of twenty intervals at 95 %, one may miss. `mvit-edu study run pooling --seeds 5` repeats
+own may be chance; and of twenty intervals at 95 %, one may miss. `mvit-edu study run pooling --seeds 9` adds seeds to
 the study that the note names.
 
 Hours of training are rough: the clips per second of Table 16, scaled by multiply-adds.

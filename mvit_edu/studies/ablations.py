@@ -224,7 +224,7 @@ RECIPE = Study(
     ),
     recipe={
         "end_lr": 1e-5,
-        "warmup_epochs": 12 * 30 / 200,  # the paper's share of the training
+        "warmup_epochs": 24 * 30 / 200,  # the paper's share of the training
         "mixup": 0.8,
         "cutmix": 1.0,
         "smoothing": 0.1,
@@ -232,9 +232,9 @@ RECIPE = Study(
         "dropout": 0.5,
     },
     at={
-        "smoke": {"epochs": 2},
+        "smoke": {"epochs": 4},
         "cpu": {"epochs": 24},
-        "gpu": {"epochs": 12},
+        "gpu": {"epochs": 24},
     },
 )
 ALL = (
