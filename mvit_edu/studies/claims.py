@@ -26,7 +26,7 @@ KINDS = {
     "does not follow": "ours is more than 2 % off, and the described model gives no other reading",
     "same direction": "small models on small clips differ from the table's default row the way the paper's do",
     "opposite": "the small models differ the other way",
-    "no difference": "the small models show no difference: the interval over seeds holds 0, or there are fewer than three seeds",
+    "no difference": "small models show no difference: the interval over seeds holds 0, or they are fewer than three",
     "needs data": "has to be trained or evaluated on the data set that is named, with the command that is given",
     "needs GPU": "has to be measured on a GPU",
     "not attempted": "has to be trained, and a part for it is not built",
