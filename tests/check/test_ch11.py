@@ -11,6 +11,7 @@ from mvit_edu import check
 from mvit_edu.check.ch11 import blind_configs
 from mvit_edu.data.motion_shapes import bag_of_frames_bound
 from mvit_edu.model.mvit import MViT
+from tests.check.answers import answer_tests
 
 
 # 11.1
@@ -318,28 +319,7 @@ WRONG = [
 ]
 
 
-def stub(*args, **kwargs):
-    raise NotImplementedError("Exercise 11.1")
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_stub_is_not_attempted(name):
-    report = getattr(check, name)(stub)
-    assert not report.ok and not report.attempted
-    assert "not attempted" in report.text
-
-
-@pytest.mark.parametrize(("name", "answer"), [(name, answer) for name, answers in RIGHT.items() for answer in answers])
-def test_right_answers_pass(name, answer):
-    report = getattr(check, name)(answer)
-    assert report.ok, report.text
-
-
-@pytest.mark.parametrize(("name", "answer", "hint"), WRONG, ids=lambda value: getattr(value, "__name__", ""))
-def test_wrong_answers_get_their_hint(name, answer, hint):
-    report = getattr(check, name)(answer)
-    assert not report.ok and report.attempted
-    assert report.hint is not None and hint in report.hint, report.text
+test_stub_is_not_attempted, test_right_answers_pass, test_wrong_answers_get_their_hint = answer_tests(RIGHT, WRONG)
 
 
 @pytest.mark.parametrize(("name", "config"), blind_configs().items())

@@ -8,10 +8,11 @@ import math
 import numpy as np
 import pytest
 
-from mvit_edu import check, get_config, stage_table
+from mvit_edu import get_config, stage_table
 from mvit_edu.model.pooling import pooled_size
 from mvit_edu.studies.readings import READINGS
 from mvit_edu.studies.statistics import STUDENT, difference, verdict
+from tests.check.answers import answer_tests
 
 
 # 13.1
@@ -328,28 +329,7 @@ WRONG = [
 ]
 
 
-def stub(*args, **kwargs):
-    raise NotImplementedError("Exercise 13.1")
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_stub_is_not_attempted(name):
-    report = getattr(check, name)(stub)
-    assert not report.ok and not report.attempted
-    assert "not attempted" in report.text
-
-
-@pytest.mark.parametrize(("name", "answer"), [(name, answer) for name, answers in RIGHT.items() for answer in answers])
-def test_right_answers_pass(name, answer):
-    report = getattr(check, name)(answer)
-    assert report.ok, report.text
-
-
-@pytest.mark.parametrize(("name", "answer", "hint"), WRONG, ids=lambda value: getattr(value, "__name__", ""))
-def test_wrong_answers_get_their_hint(name, answer, hint):
-    report = getattr(check, name)(answer)
-    assert not report.ok and report.attempted
-    assert report.hint is not None and hint in report.hint, report.text
+test_stub_is_not_attempted, test_right_answers_pass, test_wrong_answers_get_their_hint = answer_tests(RIGHT, WRONG)
 
 
 def test_the_share_is_that_of_the_stage_table():
