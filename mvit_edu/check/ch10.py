@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mvit_edu.check.core import Case, Draw, Exercise, Mistake
+from mvit_edu.check.core import Case, Draw, Exercise, Mistake, as_list, as_number
 from mvit_edu.check.difference import difference
 
 
@@ -87,20 +87,11 @@ def _starts_cases(draw: Draw) -> list[Case]:
     ]
 
 
-def _as_list(answer: Any, *args: Any) -> Any:
-    """Lists, tuples, ranges, arrays and tensors of numbers are equally good."""
-    found = answer(*args)
-    found = found.tolist() if isinstance(found, np.ndarray | torch.Tensor) else found
-    if isinstance(found, list | tuple | range):
-        found = [value.item() if isinstance(value, np.generic | torch.Tensor) else value for value in found]
-    return found
-
-
 ex_10_1 = Exercise(
     "10.1",
     reference=_starts,
     cases=_starts_cases,
-    build=_as_list,
+    build=as_list,
     mistakes=(
         Mistake(
             "You ignored the rate of the file. T * tau counts frames at 30 fps; in this file the window has "
@@ -480,11 +471,6 @@ def _precision_cases(draw: Draw) -> list[Case]:
     ]
 
 
-def _as_number(answer: Any, scores: list[float], truth: list[int]) -> Any:
-    found = answer(scores, truth)
-    return found.item() if isinstance(found, np.generic | torch.Tensor) and np.ndim(found) == 0 else found
-
-
 def _compare_with_nan(expected: float, got: Any) -> str | None:
     """`difference`, for which nan is as good as nan."""
     if isinstance(got, float) and math.isnan(expected) and math.isnan(got):
@@ -496,7 +482,7 @@ ex_10_4 = Exercise(
     "10.4",
     reference=_precision,
     cases=_precision_cases,
-    build=_as_number,
+    build=as_number,
     compare=_compare_with_nan,
     mistakes=(
         Mistake("The lists are not sorted. Rank the videos by their scores first.", _not_sorted),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mvit_edu.check.core import Case, Draw, Exercise, Mistake
+from mvit_edu.check.core import Case, Draw, Exercise, Mistake, as_list, as_number
 
 
 # 13.1: the share of attention
@@ -80,16 +80,11 @@ def _share_cases(draw: Draw) -> list[Case]:
     ]
 
 
-def _as_number(answer: Any, *args: Any) -> Any:
-    found = answer(*args)
-    return found.item() if isinstance(found, np.generic | torch.Tensor) and np.ndim(found) == 0 else found
-
-
 ex_13_1 = Exercise(
     "13.1",
     reference=_attention_share,
     cases=_share_cases,
-    build=_as_number,
+    build=as_number,
     mistakes=(
         Mistake("Attention is two products: the scores, and the weights times v. You counted one.", _one_product),
         Mistake("Your MLP is missing: 4 D hidden channels, in and out, 8 D² a token.", _without_mlp),
@@ -193,20 +188,11 @@ def _keys_cases(draw: Draw) -> list[Case]:
     ]
 
 
-def _as_list(answer: Any, *args: Any) -> Any:
-    """Lists, tuples, ranges, arrays and tensors of numbers are equally good."""
-    found = answer(*args)
-    found = found.tolist() if isinstance(found, np.ndarray | torch.Tensor) else found
-    if isinstance(found, list | tuple | range):
-        found = [value.item() if isinstance(value, np.generic | torch.Tensor) else value for value in found]
-    return found
-
-
 ex_13_2 = Exercise(
     "13.2",
     reference=_keys_of_stages,
     cases=_keys_cases,
-    build=_as_list,
+    build=as_list,
     mistakes=(
         Mistake("The class token is a key, too: it is not pooled, and it counts in every stage.", _no_class_token),
         Mistake("The grid shrinks from stage to stage: queries are pooled with stride (1, 2, 2).", _grid_stays),
@@ -295,7 +281,7 @@ ex_13_3 = Exercise(
     "13.3",
     reference=_unread,
     cases=_frames_cases,
-    build=_as_list,
+    build=as_list,
     mistakes=(
         Mistake("These are the frames that are read. The task wants the others.", _read_frames),
         Mistake("This is how many there are. The task wants the list of them.", _how_many),

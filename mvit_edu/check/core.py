@@ -271,6 +271,21 @@ def fill_(module: nn.Module) -> nn.Module:
     return module
 
 
+def as_list(answer: Callable[..., Any], *args: Any) -> Any:
+    """For `build`: lists, tuples, ranges, arrays and tensors of numbers are equally good."""
+    found = answer(*args)
+    found = found.tolist() if isinstance(found, np.ndarray | torch.Tensor) else found
+    if isinstance(found, list | tuple | range):
+        found = [value.item() if isinstance(value, np.generic | torch.Tensor) else value for value in found]
+    return found
+
+
+def as_number(answer: Callable[..., Any], *args: Any) -> Any:
+    """For `build`: a number, an array and a tensor of one number are equally good."""
+    found = answer(*args)
+    return found.item() if isinstance(found, np.generic | torch.Tensor) and np.ndim(found) == 0 else found
+
+
 def _is_stub(error: Exception | None) -> bool:
     """An untouched stub, and not torch's own "not implemented for ..."."""
     return isinstance(error, NotImplementedError) and (not str(error) or str(error).startswith("Exercise "))
