@@ -36,11 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                 stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
             return run(args) or 0
     except KeyboardInterrupt:
-        print(f"{who}: stopped.", file=sys.stderr)
+        say(f"{who}: stopped.")
         return STOPPED
     except (ValueError, TypeError, ImportError, VideoError, OSError, RuntimeError) as error:
-        print(f"{who}: error: {one_line(error)}", file=sys.stderr)
+        say(f"{who}: error: {one_line(error)}")
         return 1
+
+
+def say(text: str) -> None:
+    """A line on stderr, the end of the line in the same write, so that those of several processes stay apart."""
+    sys.stderr.write(f"{text}\n")
 
 
 def one_line(error: Exception) -> str:

@@ -18,7 +18,7 @@ from mvit_edu.data import ClipDataset, VideoError
 from mvit_edu.data.failures import Failure
 from mvit_edu.data.mixing import MixUpCutMix
 from mvit_edu.data.videos import Sample, collate
-from mvit_edu.distributed import current, gather, process_group, shard
+from mvit_edu.distributed import current, gather, meet, process_group, shard
 from mvit_edu.evaluation import evaluate
 from mvit_edu.training import NonFiniteLoss, Objective, fit, make_optimizer, train_step
 from mvit_edu.training.parallel import gathered, spread, whole, whole_state
@@ -121,7 +121,7 @@ def infinite(out: Path, parallel: str) -> None:
         names = str(error).partition("Its clips on rank 1: ")[2].partition(". The last")[0]
         # one write: two processes share this pipe, and print writes the end of its line apart
         os.write(1, f"rank {current().rank} stops: NonFiniteLoss, its clips are {names}\n".encode())
-        time.sleep(1)  # so that `torchrun` does not end the other before it has said so, too
+        meet()  # or `torchrun` may end the other before it has said so, too
         raise
 
 

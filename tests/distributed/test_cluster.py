@@ -45,11 +45,13 @@ FAKES = {
         echo "$*" >>"$FAKE/scancel"; kill -TERM $(cat "$FAKE/tasks")""",
     # In place of Python: notes its words, one a line in JSON, and then does what FAKE_HOST does in the test.
     "recorder": """
+        trap 'echo "$FAKE_HOST" >>"$FAKE/ended"; exit 143' TERM
         "$REAL_PYTHON" -c 'import json, os, sys; sys.stdout.write(json.dumps([os.getcwd(), *sys.argv[1:]]) + "\\n")' \\
             "$@" >>"$FAKE/words"
         echo "${NCCL_SOCKET_IFNAME:-none}" >>"$FAKE/interface"
-        trap 'echo "$FAKE_HOST" >>"$FAKE/ended"; exit 143' TERM
-        [[ $FAKE_HOST != broken ]] || { sleep 0.5; exit 7; }
+        [[ $FAKE_HOST != broken ]] || {
+            until [[ -e $FAKE/one-waits && -e $FAKE/two-waits ]]; do sleep 0.05; done; exit 7
+        }
         [[ $FAKE_HOST != *waits ]] || { touch "$FAKE/$FAKE_HOST"; for i in {1..600}; do sleep 0.1; done; }""",
 }
 

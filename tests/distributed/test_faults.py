@@ -15,6 +15,9 @@ from tests.distributed import job as program
 from tests.distributed.launch import job
 from tests.training.small import RECIPE, clips, rows
 
+# Seconds, on a busy machine. Without our words for it, the others would wait the ten minutes of their time limit.
+PATIENCE = 200
+
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return read_state(max((folder / "checkpoints").glob("step_*.pt")))["model_state"]
@@ -44,14 +47,14 @@ def test_a_killed_process_and_torchrun_starts_all_again(undisturbed, tmp_path):
 def test_without_restarts_a_killed_process_ends_the_job(tmp_path):
     began = time.monotonic()
     code, text = job(2, "killed", tmp_path / "run")
-    assert code == 1 and time.monotonic() - began < 60
+    assert code == 1 and time.monotonic() - began < PATIENCE
     assert re.search(r"Root Cause.*rank +: 1 .*exitcode +: -9", text, re.S), text
 
 
 def test_a_loader_that_raises_ends_the_job_with_its_own_traceback(tmp_path):
     began = time.monotonic()
     code, text = job(2, "raises", tmp_path / "run")
-    assert code == 1 and time.monotonic() - began < 60
+    assert code == 1 and time.monotonic() - began < PATIENCE
     cause = text.partition("Root Cause")[2]
     assert re.search(r"rank +: 1 ", cause) and "VideoError: clip 7 of rank 1 is made of cheese" in cause, text
     assert "job.py" in cause  # the traceback leads to the line
@@ -60,7 +63,7 @@ def test_a_loader_that_raises_ends_the_job_with_its_own_traceback(tmp_path):
 def test_a_hung_process_is_named_within_the_time_limit(tmp_path):
     began = time.monotonic()
     code, text = job(2, "hangs", tmp_path / "run")
-    assert code == 1 and time.monotonic() - began < 90  # 5 s, the roll call, and half a minute of torchrun's patience
+    assert code == 1 and time.monotonic() - began < PATIENCE
     assert "LostProcess: Rank 1 did not answer within 4.8 s" in text.partition("Root Cause")[2], text
 
 

@@ -23,7 +23,7 @@ class Slow(type(clips())):
     """Clips that take some time, so that a signal meets the run in the middle."""
 
     def __getitem__(self, key):
-        time.sleep(0.004)
+        time.sleep(0.012)
         return super().__getitem__(key)
 
 
