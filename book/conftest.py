@@ -16,3 +16,9 @@ def pytest_configure(config):
     folder = tempfile.TemporaryDirectory()
     os.environ.update(kernel_environment(Path(folder.name)))
     config.add_cleanup(folder.cleanup)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if hasattr(item, "output_timeout"):
+            item.output_timeout = 60  # nbval's 5 seconds are few on a busy machine

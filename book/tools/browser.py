@@ -26,6 +26,7 @@ from book.tools.html_check import page_of
 
 WIDTHS = {"phone": 390, "laptop": 1280}
 THEMES = ("light", "dark")
+PATIENCE = 120_000  # milliseconds, on a busy machine
 ALLOWED = re.compile(r"THEBE_JS_URL")  # the theme loads its live-code script twice; harmless
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
@@ -40,8 +41,9 @@ READY = """async () => {
   for (const box of all('.toggle-hidden')) box.classList.remove('toggle-hidden');
   for (const image of all('img')) image.loading = 'eager';
   for (const video of all('video')) { video.preload = 'auto'; video.load(); }
-  const loaded = () => all('video').every(v => v.readyState >= 2) && all('img').every(i => i.complete);
-  for (let wait = 0; wait < 50 && !loaded(); wait++) await new Promise(r => setTimeout(r, 100));
+  const tried = v => v.readyState >= 2 || v.error || v.networkState === v.NETWORK_NO_SOURCE;
+  const loaded = () => all('video').every(tried) && all('img').every(i => i.complete);
+  for (let wait = 0; wait < 600 && !loaded(); wait++) await new Promise(r => setTimeout(r, 100));
 }"""
 
 FACTS = """() => {
@@ -92,7 +94,7 @@ def find_chromium() -> str | None:
 @contextmanager
 def chromium(executable: str):
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS, timeout=PATIENCE)
         try:
             yield browser
         finally:
@@ -124,6 +126,7 @@ def look(browser: Browser, base: str, book: Book, file: str, theme: str, width: 
     """Open one page in one theme at one width; its problems."""
     context = browser.new_context(viewport={"width": WIDTHS[width], "height": 900}, color_scheme=theme)
     context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}');")
+    context.set_default_timeout(PATIENCE)
     page: Page = context.new_page()
     seen: list[tuple[str, str]] = []
     page.on("pageerror", lambda error: seen.append(("console", str(error).splitlines()[0])))

@@ -112,6 +112,8 @@ def execute(chapter: Chapter) -> NotebookNode:
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
+        iopub_timeout=60,
+        raise_on_iopub_timeout=True,  # or outputs would be missing
         kernel_name="python3",
         resources={"metadata": {"path": str(chapter.book.folder)}},
         record_timing=False,

@@ -166,7 +166,7 @@ class _Worker:
 
     def ending(self) -> str:
         """How a process ended that is gone."""
-        self.process.join(5)
+        self.process.join(60)
         code = self.process.exitcode
         return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 

@@ -92,20 +92,20 @@ def test_all_files_in_parallel(files):
     assert len(results) == 4, "a file that stands in the list twice is checked once"
     assert {path: result.ok for path, result in found.items()} == {path: "good" in path for path in paths}
     assert found[paths[0]] == check_file(paths[0])
-    assert children() == before
+    assert not children() - before
 
 
 def test_crashes_and_hangs_cost_one_file_each(odd):
-    bad = {"hang_1": "not done after 1 s", "crash_1": "crashed (SIGSEGV)", "crash_2": "crashed (SIGSEGV)"}
+    bad = {"hang_1": "not done after 6 s", "crash_1": "crashed (SIGSEGV)", "crash_2": "crashed (SIGSEGV)"}
     bad["exit_1"] = "crashed (exit code 3)"
     paths = [path for pair in zip(bad, ("a", "b", "c", "d"), strict=True) for path in pair]
     before = children()
-    results = list(check_videos(paths, workers=2, timeout=1, check=odd, decode="all"))
+    results = list(check_videos(paths, workers=2, timeout=6, check=odd, decode="all"))
     assert sorted(result.path for result in results) == sorted(paths)
     for result in results:
         assert result.ok == (result.path not in bad)
         assert bad.get(result.path, "all") in result.cause
-    assert children() == before
+    assert not children() - before
 
 
 def test_stopping_early_ends_the_processes(odd):
@@ -114,7 +114,7 @@ def test_stopping_early_ends_the_processes(odd):
     assert next(results).path == "a"
     assert len(children() - before) == 2
     results.close()
-    assert children() == before
+    assert not children() - before
 
 
 def test_wrong_arguments():

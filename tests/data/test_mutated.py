@@ -35,7 +35,7 @@ from mvit_edu.data import VideoError, read_frames, video_info
 
 for path in sys.stdin.read().splitlines():
     print(json.dumps({"begin": path}), flush=True)
-    before, start, outcome = len(os.listdir("/proc/self/fd")), time.perf_counter(), "frames"
+    before, start, outcome = len(os.listdir("/proc/self/fd")), time.process_time(), "frames"
     for read, ask in ((read_frames, {"indices": [0, 7, 19]}), (read_frames, {"times": [0.1, 0.6]}), (video_info, {})):
         try:
             read(path, **ask)
@@ -43,7 +43,7 @@ for path in sys.stdin.read().splitlines():
             outcome = "VideoError"
             assert str(error).startswith(path + ": ") and "\\n" not in str(error), str(error)
     print(json.dumps({
-        "path": path, "outcome": outcome, "seconds": time.perf_counter() - start,
+        "path": path, "outcome": outcome, "seconds": time.process_time() - start,
         "left_open": len(os.listdir("/proc/self/fd")) - before,
     }), flush=True)
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import struct
@@ -404,6 +405,7 @@ def test_no_file_stays_open(tmp_path, video):
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(video.read_bytes()[:900])
     read_frames(video, [0])
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         read_frames(video, [3, 50])
@@ -411,7 +413,7 @@ def test_no_file_stays_open(tmp_path, video):
             read_frames(bad, [0])
         with pytest.raises(VideoError):
             read_frames(video, [1000])
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_info(video):

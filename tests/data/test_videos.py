@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 from pathlib import Path
@@ -278,11 +279,12 @@ def test_spawned_workers(mixed):
 def test_a_dataset_can_be_pickled_and_keeps_no_file_open(good):
     dataset = VideoDataset(good, SPEC, train_transform(16))
     first = dataset[0]
+    gc.collect()
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     assert equal(pickle.loads(pickle.dumps(dataset))[0], first)
     for epoch in range(5):
         dataset[epoch, 0]
-    assert not before or len(os.listdir("/proc/self/fd")) == before
+    assert not before or len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_wrong_arguments(good):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import shutil
@@ -86,20 +87,20 @@ def test_verify_makes_what_is_wrong_again(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_crash_and_a_hang_cost_one_file_each(tmp_path, workers):
-    report = fake(tmp_path, "a crash b hang c bad d", workers=workers, timeout=2)
+    report = fake(tmp_path, "a crash b hang c bad d", workers=workers, timeout=8)
     assert report.counts == {"encoded": 4, "failed": 3}
     assert sorted(path.name for path in (tmp_path / "out").glob("*.mp4")) == ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
     causes = {Path(path).stem: cause for path, cause in rows(tmp_path / "out")[1:]}
     assert causes["bad"] == "it is bad."
     assert "SIGSEGV" in causes["crash"] and "the decoder gave up" in causes["crash"]
-    assert "longer than 2 s" in causes["hang"]
+    assert "longer than 8 s" in causes["hang"]
 
 
 def test_a_full_disk_stops_the_run(tmp_path):
-    report = fake(tmp_path, "a full b c d e", workers=1)
+    report = fake(tmp_path, "a full hang b", workers=1)
     assert report.stopped == f"Nothing more can be written to {tmp_path / 'out'}: No space left on device."
     assert not report.failed and report.counts["encoded"] == 1
-    assert not (tmp_path / "out" / "e.mp4").exists()
+    assert not (tmp_path / "out" / "b.mp4").exists()
 
 
 def test_the_worker_tells_a_full_disk_from_a_bad_source(tmp_path, monkeypatch):
@@ -152,8 +153,9 @@ def obey_ctrl_c() -> None:
 def start_script(tmp_path: Path, *options: str) -> subprocess.Popen:
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "in"), str(tmp_path / "out"), *options]
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=obey_ctrl_c
-    )
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=obey_ctrl_c,
+        start_new_session=True,
+    )  # fmt: skip
 
 
 def script(tmp_path: Path, *options: str) -> tuple[int, str, str]:
@@ -201,6 +203,8 @@ def test_an_ended_run_goes_on(tmp_path, how):
             time.sleep(0.005)
         process.send_signal(how)
         _, errors = process.communicate(timeout=60)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the workers whose parent was killed
         done = {path.name: path.stat().st_mtime_ns for path in videos.glob("*.mp4")}
         if len(done) < len(names):
             break
@@ -211,19 +215,9 @@ def test_an_ended_run_goes_on(tmp_path, how):
         assert "Stopped by Ctrl-C. The same command goes on from here." in errors and "Traceback" not in errors
         assert not list(videos.glob(".*"))
     assert not (tmp_path / "out" / "all.csv").exists()  # a list would look like the whole
-    end_orphans(videos)
     again = start_script(tmp_path, *options)
     output, errors = again.communicate(timeout=60)
     assert again.returncode == 0, errors
     assert sorted(path.name for path in videos.iterdir()) == names
     assert all(watch(path)[0] == list(range(100)) for path in videos.iterdir())
     assert all((videos / name).stat().st_mtime_ns == stamp for name, stamp in done.items())
-
-
-def end_orphans(folder: Path) -> None:
-    """End the workers whose parent was killed, in the middle of a file, by the number in the file's name."""
-    for temporary in folder.glob(".*.part"):
-        try:
-            os.kill(int(temporary.name.split(".")[-2]), signal.SIGKILL)
-        except ProcessLookupError:
-            continue

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from mvit_edu import distributed
 from mvit_edu.data import ClipDataset, VideoError
 from mvit_edu.data.failures import Failure
 from mvit_edu.data.mixing import MixUpCutMix
@@ -150,7 +151,9 @@ def scores(out: Path, parallel: str) -> None:
 @record
 def main() -> None:
     what, out = sys.argv[1], Path(sys.argv[2])
-    minutes = 0.08 if what == "hangs" else 10
+    if what != "hangs":  # the cause has ended long before; `torchrun` need not be quick to see it, and ends the others
+        distributed.LINGER_SECONDS = 20.0
+    minutes = 0.25 if what == "hangs" else 10
     with process_group("cpu", minutes) as ranks:
         if what == "correct":
             out.mkdir(exist_ok=True)

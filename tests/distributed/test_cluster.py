@@ -21,7 +21,7 @@ from tests.distributed.launch import ROOT, environment
 from tests.test_cli_train import SMALL
 
 SLURM, SSH = ROOT / "cluster" / "slurm.sbatch", ROOT / "cluster" / "ssh.sh"
-SECONDS = 120
+SECONDS = 240
 
 # What each would start on another machine runs on this one. FAKE is a folder for notes.
 FAKES = {
@@ -197,7 +197,7 @@ def test_two_hosts_by_ssh_train(videos, fakes, tmp_path):
 
 def test_slurm_saves_before_the_time_limit_and_goes_on_after_it(videos, fakes, tmp_path):
     out, log = tmp_path / "a run", tmp_path / "a run" / "metrics.jsonl"
-    words = [SLURM, *training(videos, out, 100)]  # long enough for the signal to arrive in time
+    words = [SLURM, *training(videos, out, 300)]  # long enough for the signal to arrive in time
     process = start(words, fakes)
     wait_for(lambda: len(lines(log)) > 2, process)
     process.send_signal(signal.SIGUSR1)  # as Slurm does
@@ -205,12 +205,12 @@ def test_slurm_saves_before_the_time_limit_and_goes_on_after_it(videos, fakes, t
     assert code != 0 and lines(tmp_path / "scancel") == [f"--signal=TERM {fakes['SLURM_JOB_ID']}"], text
     assert lines(tmp_path / "scontrol") == [f"requeue {fakes['SLURM_JOB_ID']}"], text
     saved, before = newest(out), lines(log)
-    assert saved["settings"]["processes"] == 2 and 2 < saved["progress"]["step"] == len(before) < 200
+    assert saved["settings"]["processes"] == 2 and 2 < saved["progress"]["step"] == len(before) < 600
 
     (tmp_path / "tasks").unlink()
     code, text = run(words, fakes)
-    assert code == 0 and text.count("Done after 200 steps") == 1, text
-    assert lines(log)[: len(before)] == before and newest(out)["progress"]["step"] == 200
+    assert code == 0 and text.count("Done after 600 steps") == 1, text
+    assert lines(log)[: len(before)] == before and newest(out)["progress"]["step"] == 600
     assert len(lines(tmp_path / "scontrol")) == 1  # a job that ended by itself stays out of the queue
 
 

@@ -9,10 +9,10 @@ it ends, the kernel ends every process in it and removes the networks. Nothing h
 that several of these may run side by side. It needs Linux, `ip` and `unshare`, and either root or a kernel that lets a
 user make namespaces; `missing` says what is not there.
 
-After the cut, both processes wait for the time limit of the training (4.8 s here) and then for the roll call (10 s):
+After the cut, both processes wait for the time limit of the training (15 s here) and then for the roll call (10 s):
 
 - The first host has rank 0 and the store of the rendezvous. Its process ends with "LostProcess: Rank 1 did not answer
-  within 4.8 s ...", and its `torchrun` with that traceback as root cause and exit code 1.
+  within 15 s ...", and its `torchrun` with that traceback as root cause and exit code 1.
 - The process of the second host ends with "LostProcess: The connection to another process was lost ...; rank 0 says to
   which." Its `torchrun` asks the store what to do, and hears nothing until the kernel gives the connection up: left
   alone, it ended after 929 s with a RendezvousConnectionError and exit code 1. So this program ends it.
@@ -37,7 +37,7 @@ NAMES = ("first", "second")
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 PORT = 29400
 CUT_AFTER = 4  # steps
-TIMEOUT_MINUTES = 0.08  # of a training that is cut off; one that is not has a minute
+TIMEOUT_MINUTES = 0.25  # of a training that is cut off; one that is not has a minute
 EPOCHS, EPOCHS_TO_CUT = 3, 2000
 PATIENCE = 100  # seconds that it may take to start, and to end
 ROOT = Path(__file__).parents[2]
@@ -116,12 +116,13 @@ class Host:
         )
 
     def listen(self) -> None:
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
 
     def _listen(self) -> None:
         for line in self.process.stdout:
-            self.lines.append(line)
             print(f"{self.name} | {line}", end="", flush=True)
+            self.lines.append(line)
 
     @property
     def running(self) -> bool:
@@ -154,7 +155,9 @@ def run(out: Path, cut: bool) -> int:
     print(f"cable | cut after step {steps(out)}", flush=True)
     began = time.monotonic()
     ended = wait_until(lambda: not first.running and second.lost)
-    print(f"cable | waited for {time.monotonic() - began:.0f} s")
+    waited = time.monotonic() - began
+    first.listener.join(PATIENCE if ended else 0)
+    print(f"cable | waited for {waited:.0f} s")
     return report(ended and first.lost and first.process.returncode == 1, first, second)
 
 
@@ -167,6 +170,9 @@ def wait_until(condition: Callable[[], bool]) -> bool:
 
 
 def report(good: bool, *hosts: Host) -> int:
+    for host in hosts:
+        if not host.running:
+            host.listener.join(PATIENCE)  # its last lines
     for host in hosts:
         print(f"cable | {host.name}: {'still running' if host.running else f'exit code {host.process.returncode}'}")
     print(f"cable | {'as it should be' if good else 'NOT as it should be'}")

@@ -20,10 +20,20 @@ fork = multiprocessing.get_context("fork")
 
 
 class Slow(type(clips())):
-    """Clips that take some time, so that a signal meets the run in the middle."""
+    """Clips that take some time, so that a signal meets the run in the middle.
+
+    After `last` of them it waits for the file `go`, so that the run cannot end while the test is held up.
+    """
+
+    def __init__(self, pairs, last: int, go: Path) -> None:
+        super().__init__(pairs)
+        self.last, self.go, self.asked = last, go, 0
 
     def __getitem__(self, key):
-        time.sleep(0.012)
+        time.sleep(0.004)
+        while self.asked >= self.last and not self.go.exists():
+            time.sleep(0.002)
+        self.asked += 1
         return super().__getitem__(key)
 
 
@@ -32,11 +42,11 @@ def train(out: Path, seed: int, changes: dict) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     torch.set_num_threads(1)
-    limit = changes.pop("file_size", None)
+    limit, last = changes.pop("file_size", None), changes.pop("last", 1000)
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
-        run(out, small_model(seed), Slow(clips().pairs), **changes)
+        run(out, small_model(seed), Slow(clips().pairs, last, out / "go"), **changes)
     except TrainingStopped as stop:
         os._exit(stop.code)
     except OSError as error:
@@ -85,7 +95,8 @@ def test_killed_at_random_moments(tmp_path, whole, trial):
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     for kill in range(4):
         before = checkpoints.files()[:1]
-        process = start(tmp_path, seed=kill if before else 0)  # weights to start with do not matter later
+        # Three steps at most of the fifteen; weights to start with do not matter later.
+        process = start(tmp_path, seed=kill if before else 0, last=3 * 4 + 1)
         assert wait_for(lambda before=before: checkpoints.files()[:1] != before, process)
         time.sleep(rng.random() * 0.03)
         process.kill()
@@ -104,10 +115,11 @@ def test_killed_at_random_moments(tmp_path, whole, trial):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_asked_to_stop(tmp_path, whole, number, code, workers):
     """SIGTERM and Ctrl-C save; nothing at all is lost."""
-    process = start(tmp_path, save_minutes=60, workers=workers)
+    process = start(tmp_path, save_minutes=60, workers=workers, last=6 * 4)
     log = tmp_path / "metrics.jsonl"
     assert wait_for(lambda: log.exists() and log.stat().st_size > 0, process)
     os.kill(process.pid, number)
+    (tmp_path / "go").touch()
     process.join(60)
     assert process.exitcode == code
     newest = Checkpoints(tmp_path / "checkpoints").files()[0]
@@ -134,7 +146,7 @@ def test_a_truncated_newest_checkpoint(tmp_path, whole, capsys):
 
 
 def test_a_full_disk_in_the_middle_of_a_run(tmp_path, whole):
-    process = start(tmp_path)
+    process = start(tmp_path, last=3 * 4 + 1)
     wait_for(lambda: bool(Checkpoints(tmp_path / "checkpoints").files()), process)
     process.kill()
     process.join()

@@ -85,7 +85,7 @@ def test_a_step_is_torchvision_s_step():
     after = to_native(theirs.state_dict())
     for name, parameter in ours.named_parameters():
         assert (parameter.grad - gradients[name]).abs().max() < 1e-5, name
-        assert (parameter - after[name]).abs().max() < 1e-5, name
+        assert (parameter - after[name]).abs().max() < 3e-5, name  # AdamW enlarges the rounding of small gradients
     assert max((after[name] - before[name]).abs().max() for name in after) > 9e-5  # the step was taken
 
 
