@@ -14,6 +14,8 @@ def of_model(**variants: dict) -> tuple[Variant, ...]:
     return tuple(Variant(name.replace("_", " "), model=changes) for name, changes in variants.items())
 
 
+# After 8 passes over 640 clips most models tell every motion but the way a shape turns, and stand at the same 83 %.
+LONGER = {"train": 1280, "epochs": 24}
 TWO_PAIRS = {**CLIPS, "motions": ("horizontal", "vertical"), "noise": 0.02}
 NOISY = {"size": 16, "motions": ("horizontal", "vertical"), "noise": 0.1}
 FRAME_ORDER = Study(
@@ -61,6 +63,7 @@ POOLING = Study(
             ("conv", (3, 3, 3)),
         )
     ),
+    at={"cpu": LONGER},
 )
 KV_STRIDE = Study(
     "kv_stride",
@@ -87,6 +90,8 @@ KV_STRIDE = Study(
     ),
 )
 LOOKS = {"motions": ("horizontal", "vertical"), "noise": 0.02, "appearance_bias": 0.75}
+# A ViT hardly learns an order, so here the look gives the class away, under so much noise that all models make errors.
+FAINT = {"motions": ("horizontal", "vertical"), "noise": 0.7, "appearance_bias": 1.0}
 QUERY_POOLING = Study(
     "query_pooling",
     "What do a change of resolution and pooled keys bring to a ViT that keeps its width?",
@@ -109,9 +114,9 @@ QUERY_POOLING = Study(
         ),
     ),
     at={
-        "smoke": {"data": {**CLIPS, **LOOKS}},
-        "cpu": {"data": {**CLIPS, **LOOKS}, "test": 600},
-        "gpu": {"data": {**SCALES["gpu"].data, **LOOKS}},
+        "smoke": {"data": {**CLIPS, **FAINT}},
+        "cpu": {"data": {**CLIPS, **FAINT}, "epochs": 24, "test": 2400},
+        "gpu": {"data": {**SCALES["gpu"].data, **FAINT}},
     },
 )
 POSITIONS = Study(
@@ -119,6 +124,7 @@ POSITIONS = Study(
     "Which positions does a model need to be told?",
     tables=("11",),
     variants=of_model(**{kind: {"position": kind} for kind in ("separate", "none", "space", "joint")}),
+    at={"cpu": LONGER},
 )
 
 
@@ -149,7 +155,11 @@ CUBES = Study(
             (16, (7, 7, 7)),
         )
     ),
-    at={"smoke": {"data": SLOW}, "cpu": {"data": SLOW}, "gpu": {"data": {**SCALES["gpu"].data, "speed": 0.4}}},
+    at={
+        "smoke": {"data": SLOW},
+        "cpu": {"data": SLOW, **LONGER},
+        "gpu": {"data": {**SCALES["gpu"].data, "speed": 0.4}},
+    },
 )
 # Half of the paper's blocks: V1 is [2, 6, 6, 2] there. Halved, V5 and V6 would be the same, so V6 keeps what sets it
 # apart from V5: one block more at the finest scale, one less at the third.
@@ -179,6 +189,7 @@ SKIPS = Study(
         residual_pooling_of_patches={"residual_pooling": "patches"},
         residual_pooling_of_all={"residual_pooling": "all"},
     ),
+    at={"cpu": LONGER},
 )
 VIEWS = Study(
     "views",

@@ -15,7 +15,17 @@ import torch
 from mvit_edu.cli import main
 from mvit_edu.studies.ablations import STUDIES, get_study
 from mvit_edu.studies.costs import saved_bytes, side_by_side
-from mvit_edu.studies.findings import accuracies, against_first, bounds, cost_lines, current, order_costs, sweep
+from mvit_edu.studies.findings import (
+    accuracies,
+    against_first,
+    bounds,
+    by_motion,
+    cost_lines,
+    current,
+    little_room,
+    order_costs,
+    sweep,
+)
 from mvit_edu.studies.runner import plans, run_one, run_study
 from mvit_edu.studies.statistics import STUDENT, difference, interval, verdict
 from mvit_edu.studies.study import SCALES, Study, Variant, plan
@@ -160,6 +170,26 @@ def test_what_cannot_be_compared_is_said():
     assert against_first(study, two) == ["b has no seed in common with a yet."]
     two = [run("a", 0, in_order=0.5), run("b", 0, in_order=0.6)]
     assert against_first(study, two) == ["b against a: 10.0 points, one seed tells no difference."]
+
+
+def test_a_test_without_room_is_told():
+    study = Study("s", "?", ("1",), (Variant("a"), Variant("b")))
+    easy, guess, graded = [[50, 0], [1, 49]], [[20, 30], [25, 25]], [[40, 10], [10, 40]]
+
+    def log(*blocks: list[list[int]]) -> list[dict]:
+        """Each motion has a block of the confusion; nobody takes one motion for another."""
+        size = 2 * len(blocks)
+        rows = [[0] * 2 * k + row + [0] * (size - 2 * k - 2) for k, block in enumerate(blocks) for row in block]
+        more = {"confusion": {"in order": rows}, "data": {"motions": ("turn", "grow", "appear")[: len(blocks)]}}
+        return [run(name, 0, in_order=0.5) | more for name in "ab"]
+
+    found = by_motion(log(easy, guess, graded), "a")
+    assert {motion: right.mean for motion, right in found.items()} == {"turn": 99.0, "grow": 45.0, "appear": 80.0}
+    assert little_room(study, log(easy, guess, graded)) is None and little_room(study, log(graded)) is None
+    told = "a tells turn 99 % and does little better than guess grow 45 %: little room for a difference."
+    assert little_room(study, log(easy, guess)) == told and against_first(study, log(easy, guess))[-1] == told
+    assert little_room(study, log(easy)) == "a tells turn 99 %: little room for a difference."
+    assert little_room(study, [run("a", 0, in_order=0.5)]) is None  # nothing is known of it
 
 
 def test_runs_with_other_settings_are_left_out(tmp_path, capsys):
