@@ -41,9 +41,10 @@ READY = """async () => {
   for (const box of all('.toggle-hidden')) box.classList.remove('toggle-hidden');
   for (const image of all('img')) image.loading = 'eager';
   for (const video of all('video')) { video.preload = 'auto'; video.load(); }
-  const tried = v => v.readyState >= 2 || v.error || v.networkState === v.NETWORK_NO_SOURCE;
-  const loaded = () => all('video').every(tried) && all('img').every(i => i.complete);
-  for (let wait = 0; wait < 600 && !loaded(); wait++) await new Promise(r => setTimeout(r, 100));
+  const loaded = () => all('video').every(v => v.readyState >= 2) && all('img').every(i => i.complete);
+  const hopeless = () => all('video').some(v => v.error || v.networkState === v.NETWORK_NO_SOURCE);
+  for (let wait = 0; wait < 600 && !loaded() && !(wait > 50 && hopeless()); wait++)
+    await new Promise(r => setTimeout(r, 100));
 }"""
 
 FACTS = """() => {
