@@ -38,7 +38,7 @@ def accuracies(study: Study, runs: Iterable[Mapping], order: str = "in order") -
     return {name: interval(list(values.values())) for name, values in found.items() if values}
 
 
-def by_motion(runs: Iterable[Mapping], variant: str, order: str = "in order") -> dict[str, Interval]:
+def by_motion(runs: Iterable[Mapping], variant: str) -> dict[str, Interval]:
     """How often a variant is right in percent, for each motion, that is, for the clips of two classes together.
 
     The two classes of a motion are the same clips forward and backward. Where looks give nothing away, a model that
@@ -46,8 +46,8 @@ def by_motion(runs: Iterable[Mapping], variant: str, order: str = "in order") ->
     """
     found: dict[str, list[float]] = {}
     for run in runs:
-        if run["variant"] == variant and order in run.get("confusion", ()):
-            rows = run["confusion"][order]
+        if run["variant"] == variant and "in order" in run.get("confusion", ()):
+            rows = run["confusion"]["in order"]
             for pair, motion in enumerate(run["data"].get("motions", MOTIONS)):
                 two = (2 * pair, 2 * pair + 1)
                 right, clips = sum(rows[label][label] for label in two), sum(sum(rows[label]) for label in two)
